@@ -8,8 +8,10 @@
 pub mod delivery;
 pub mod event;
 pub mod headers;
+pub mod operation;
 pub mod record;
 
 pub use delivery::{DeliveryEnvelope, EnvelopeError};
 pub use event::{IncomingEvent, SetAsideReason, Unreadable};
 pub use headers::{HeaderValue, Headers, Properties, TraceContext};
+pub use operation::{DeliveryChange, EndpointChange, Operation};
