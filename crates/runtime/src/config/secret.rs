@@ -1,0 +1,85 @@
+//! Addresses with credentials in them.
+//!
+//! Owns the redaction of passwords. Guarantees that neither `Debug` nor `Display` shows one.
+
+use std::fmt;
+
+/// An address that may hold a password: shown without it, used by [`ConnectUrl::expose`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConnectUrl(String);
+
+impl ConnectUrl {
+    /// The address `text`, whatever its form.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The whole address, for connecting with.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConnectUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redacted(&self.0))
+    }
+}
+
+impl fmt::Debug for ConnectUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// `url` with what could be secret replaced by `***`: the password, a user without password, the query.
+pub(crate) fn redacted(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "***".to_owned();
+    };
+    let (rest, query) = match rest.split_once(['?', '#']) {
+        Some((rest, _)) => (rest, "?***"),
+        None => (rest, ""),
+    };
+    match rest.rsplit_once('@') {
+        None => format!("{scheme}://{rest}{query}"),
+        Some((credentials, rest)) => {
+            let user = match credentials.split_once(':') {
+                Some((user, _)) => format!("{user}:"),
+                None => String::new(),
+            };
+            format!("{scheme}://{user}***@{rest}{query}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_never_show() {
+        let cases = [
+            (
+                "amqp://guest:guest@127.0.0.1:5672/%2f",
+                "amqp://guest:***@127.0.0.1:5672/%2f",
+            ),
+            ("amqp://a:p@ss/w:rd@h/v", "amqp://a:***@h/v"),
+            ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+            ("redis://:pw@h:1/0", "redis://:***@h:1/0"),
+            (
+                "redis+sentinel://pw@h:1,i:2/main/0",
+                "redis+sentinel://***@h:1,i:2/main/0",
+            ),
+            ("rediss://h?password=pw", "rediss://h?***"),
+            ("not an address: pw", "***"),
+        ];
+        for (url, shown) in cases {
+            assert_eq!(ConnectUrl::new(url).to_string(), shown);
+            assert_eq!(format!("{:?}", ConnectUrl::new(url)), format!("\"{shown}\""));
+            assert_eq!(ConnectUrl::new(url).expose(), url);
+        }
+    }
+}
