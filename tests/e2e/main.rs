@@ -1,0 +1,3 @@
+//! End-to-end tests on real servers and the real binary; `tests/README.md` says how to write one.
+
+mod support;
