@@ -3,7 +3,7 @@
 //! Owns the table of address ranges that are not on the public Internet, or that lead back inside, from the IANA
 //! special-purpose registries and the metadata services of clouds.
 //! Guarantees that an IPv6 address which carries an IPv4 address is judged by that one too, and that IPv6 is refused
-//! unless it is known to be global unicast. Refuses to know names: see [`resolver`](crate::resolver).
+//! unless it is known to be global unicast. Refuses to know names.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

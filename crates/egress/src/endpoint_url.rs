@@ -117,9 +117,6 @@ pub enum HostError {
     /// An address in square brackets or with a number at the end that is none.
     #[error("is not a valid IP address")]
     Address,
-    /// A name that IDNA does not allow.
-    #[error("is not a valid internationalised name")]
-    Idna,
 }
 
 impl UrlError {
@@ -296,8 +293,7 @@ fn parse_error(error: ParseError) -> UrlError {
     match error {
         ParseError::InvalidPort => UrlError::Port(PortError::Invalid),
         ParseError::EmptyHost => UrlError::Host(HostError::Missing),
-        ParseError::IdnaError => UrlError::Host(HostError::Idna),
-        ParseError::InvalidDomainCharacter => UrlError::Host(HostError::Character),
+        ParseError::IdnaError | ParseError::InvalidDomainCharacter => UrlError::Host(HostError::Character),
         ParseError::InvalidIpv4Address | ParseError::InvalidIpv6Address => UrlError::Host(HostError::Address),
         other => UrlError::Syntax(other.to_string()),
     }
