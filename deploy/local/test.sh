@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The whole test suite. Builds the binary, starts one private RabbitMQ and Redis that all end-to-end tests share (each
+# in a namespace of its own), and runs every test of the workspace, examples and documentation included. Arguments
+# go to `cargo test`.
+set -euo pipefail
+# shellcheck source=deploy/local/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+begun=$SECONDS
+"$here/install.sh" servers build sdk
+use_cargo
+cd "$root"
+
+run=$(mktemp -d "${TMPDIR:-/tmp}/nuncio-test.XXXXXX")
+readonly run
+finish() {
+    local status=$?
+    trap '' TERM INT
+    stop_servers "$run/servers"
+    # Servers of tests that ended a moment ago remove their directories as they go.
+    within 15 no_servers_left || warn "servers may be left running in $run/tmp"
+    rm -rf "$run"
+    exit "$status"
+}
+no_servers_left() { ! compgen -G "$run/tmp/nuncio-*/server" >/dev/null; }
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+heading 'Build'
+build_nuncio dev
+cargo test --locked --workspace --no-run
+
+heading 'Servers'
+own_servers "$run/servers"
+# shellcheck source=/dev/null
+. "$run/servers/env"
+ok 'RabbitMQ and Redis answer'
+
+heading 'Tests'
+mkdir "$run/tmp"
+export NUNCIO_TEST_AMQP_URL=${NUNCIO_AMQP_URL:?} NUNCIO_TEST_REDIS_URL=${NUNCIO_REDIS_URL:?}
+export NUNCIO_BIN=$nuncio_bin TMPDIR=$run/tmp
+export NUNCIO_SDK_PYTHON=$HOME/.cache/nuncio/sdk/python/bin/python
+export NUNCIO_SDK_NODE_MODULES=$HOME/.cache/nuncio/sdk/node/node_modules
+# Not what the binary under test should find by itself.
+unset NUNCIO_AMQP_URL NUNCIO_REDIS_URL
+
+status=0
+cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$run/output" || status=$?
+
+# One closing line for all of cargo's.
+awk -v status="$status" -v seconds="$((SECONDS - begun))" '
+    /^test result:/ { binaries++; passed += $4; failed += $6; ignored += $8 }
+    /^test .* \.\.\. FAILED$/ { names = names "\n  " $2 }
+    END {
+        verdict = status == 0 && failed == 0 && passed > 0 ? "ok" : "FAILED"
+        printf "\nall tests: %s. %d passed; %d failed; %d ignored; %d binaries; finished in %d s%s\n", \
+            verdict, passed, failed, ignored, binaries, seconds, names
+        exit verdict == "ok" ? 0 : 1
+    }' "$run/output" || status=1
+exit "$status"
