@@ -1,2 +1,50 @@
-//! The binary.
-fn main() {}
+//! The `nuncio` binary: subcommands and wiring.
+//!
+//! Owns the command line, the exit codes and which part is started with what. Guarantees that standard output carries
+//! data alone, and that an error is told once, with its whole chain.
+//! Refuses to know how anything works: it builds the parts of the other crates and hands them to each other.
+
+mod cli;
+mod command;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use nuncio_runtime::ConfigError;
+
+use crate::cli::{Command, CommandLine};
+
+/// Exit code for a configuration or command line that is wrong.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        output::complain("failed to install the TLS provider: another one is installed");
+        return ExitCode::FAILURE;
+    }
+    match run(line.command) {
+        Ok(code) => code,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&format!("{error:#}"));
+            match error.downcast_ref::<ConfigError>() {
+                Some(_) => ExitCode::from(EXIT_USAGE),
+                None => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Listen(args) => command::listen::run(args),
+        Command::Token(args) => command::token::run(&args),
+        Command::Config(args) => command::config::run(&args),
+        Command::Completions(args) => command::completions::run(&args),
+    }
+}

@@ -25,6 +25,7 @@ pub use args::{ConfigArgs, Flags};
 pub use keys::{KEYS, Key};
 pub use layers::Origin;
 pub use mistake::{ConfigError, Mistake};
+pub use parse::duration;
 pub use secret::ConnectUrl;
 pub use show::Setting;
 

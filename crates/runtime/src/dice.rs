@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{CryptoRng, Rng, SeedableRng};
 
 /// Where random numbers come from; cheap to clone.
 #[derive(Clone, Default)]
@@ -60,8 +60,8 @@ impl Dice {
         }
     }
 
-    /// Runs `draw` with the generator, for what wants a [`Rng`]; `draw` must not use these dice again.
-    pub fn with<T>(&self, draw: impl FnOnce(&mut dyn Rng) -> T) -> T {
+    /// Runs `draw` with the generator, for what wants one; `draw` must not use these dice again.
+    pub fn with<T>(&self, draw: impl FnOnce(&mut dyn CryptoRng) -> T) -> T {
         match &self.0 {
             Source::System => draw(&mut rand::rng()),
             Source::Seeded(rng) => draw(&mut *rng.lock().unwrap_or_else(PoisonError::into_inner)),

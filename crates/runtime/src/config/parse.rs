@@ -23,7 +23,8 @@ const MAIN_SECRET_BYTES_MIN: usize = 32;
 const NAMESPACE_BYTES_MAX: usize = 64;
 
 /// A duration: whole numbers, each with its unit, such as `500ms`, `15s`, `24h`, `7d`, `1h30m`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut total = Duration::ZERO;
     if rest.is_empty() {

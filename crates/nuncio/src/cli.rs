@@ -1,0 +1,44 @@
+//! The command line.
+//!
+//! Owns the names of subcommands and what `--help` says of them. Refuses to know what they do.
+
+use clap::{Parser, Subcommand};
+
+use crate::command::{completions, config, listen, token};
+
+/// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
+#[derive(Debug, Parser)]
+#[command(
+    name = "nuncio",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Receive deliveries on this machine, verify and print them; fail on purpose to try retries
+    Listen(listen::ListenArgs),
+    /// Mint an API token and print it
+    Token(token::TokenArgs),
+    /// Show, check or explain the configuration
+    Config(config::ConfigCommand),
+    /// Print a shell's completions
+    Completions(completions::CompletionsArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        CommandLine::command().debug_assert();
+    }
+}
