@@ -71,6 +71,6 @@ else
 fi
 
 if ((${#failed[@]} > 0)); then
-    die "failed: $(IFS=,; echo "${failed[*]}" | sed 's/,/, /g')"
+    die "failed: $(printf '%s; ' "${failed[@]}")"
 fi
 printf '%sall checks passed%s\n' "$green" "$plain"

@@ -22,7 +22,7 @@ finish() {
     rm -rf "$run"
     exit "$status"
 }
-no_servers_left() { ! compgen -G "$run/tmp/nuncio-*/server" >/dev/null; }
+no_servers_left() { ! compgen -G "$run/tmp/nuncio-*/server.pid" >/dev/null; }
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

@@ -50,7 +50,7 @@ impl Server {
             std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         })?;
-        let said = self.home.path().join("supervisor.log");
+        let said = self.directory().join("supervisor.log");
         let output = File::create(&said)?;
         let mut command = mortal("bash", AtParentsDeath::Terminate);
         command
@@ -118,7 +118,7 @@ impl Server {
     }
 
     pub(crate) fn directory(&self) -> PathBuf {
-        self.home.path().join("server")
+        self.home.path().to_owned()
     }
 
     /// The address from the server's `env` file.
