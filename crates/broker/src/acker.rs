@@ -1,0 +1,149 @@
+//! Acknowledging: handed over at once, sent in batches.
+//!
+//! Owns the handle that settles a delivery and the task that answers for one channel. Guarantees that a delivery that
+//! is not acknowledged returns to its queue, and that what was received on a channel is answered on that channel or
+//! not at all. Refuses to know consumers and queues.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use tokio::sync::mpsc;
+
+use crate::ack_window::{AckWindow, Command, Settled};
+
+/// Settlements taken from the queue at once.
+const BATCH: usize = 1_024;
+/// How often a write that does not come back is checked against the state of its channel.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// Settles one delivery. Dropped without being used, it returns the delivery to its queue.
+#[derive(Debug)]
+pub struct Acker {
+    settle: Settle,
+    /// 0 once settled.
+    tag: u64,
+}
+
+impl Acker {
+    pub(crate) fn new(settle: Settle, tag: u64) -> Self {
+        Self { settle, tag }
+    }
+
+    /// The message is dealt with: the broker may forget it. If its connection is gone by now, it comes again.
+    pub fn ack(mut self) {
+        self.settle.send(Settled::Ack(self.tag));
+        self.tag = 0;
+    }
+
+    /// The message returns to its queue and comes again, here or elsewhere.
+    pub fn requeue(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Acker {
+    fn drop(&mut self) {
+        if self.tag != 0 {
+            self.settle.send(Settled::Requeue(self.tag));
+        }
+    }
+}
+
+/// The way to the task that answers for a channel.
+#[derive(Debug, Clone)]
+pub(crate) struct Settle {
+    queue: mpsc::UnboundedSender<Settled>,
+    unsent: Unsent,
+}
+
+/// Settlements that no frame was sent for yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unsent(Arc<AtomicUsize>);
+
+impl Unsent {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Settle {
+    /// The way, and the task at its end, for a new channel.
+    pub(crate) fn to(channel: Arc<Channel>, unsent: Unsent) -> (Self, impl Future<Output = ()> + Send) {
+        let (queue, settled) = mpsc::unbounded_channel();
+        let answering = answer(channel, settled, unsent.clone());
+        (Self { queue, unsent }, answering)
+    }
+
+    fn send(&self, settled: Settled) {
+        self.unsent.0.fetch_add(1, Ordering::AcqRel);
+        if self.queue.send(settled).is_err() {
+            // The channel is gone, and with it the tag: the broker has put the message back already.
+            self.unsent.0.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+async fn answer(channel: Arc<Channel>, mut settled: mpsc::UnboundedReceiver<Settled>, unsent: Unsent) {
+    let mut window = AckWindow::new();
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut frames = Vec::with_capacity(BATCH);
+    loop {
+        let count = settled.recv_many(&mut batch, BATCH).await;
+        if count == 0 {
+            return;
+        }
+        window.settle(&batch, &mut frames);
+        metrics::counter!("nuncio_broker_settled_total").increment(count as u64);
+        metrics::counter!("nuncio_broker_ack_frames_total").increment(frames.len() as u64);
+        let sent = send(&channel, &frames).await;
+        unsent.0.fetch_sub(count, Ordering::AcqRel);
+        batch.clear();
+        frames.clear();
+        if !sent {
+            break;
+        }
+    }
+    settled.close();
+    while settled.try_recv().is_ok() {
+        unsent.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Hands all frames to the connection and waits until the last is written: meanwhile the next batch gathers.
+async fn send(channel: &Channel, frames: &[Command]) -> bool {
+    let Some((last, before)) = frames.split_last() else {
+        return true;
+    };
+    for frame in before {
+        // One poll queues the frame; frames are written in the order in which they are queued.
+        if let Some(Err(_)) = frame_of(channel, *frame).now_or_never() {
+            return false;
+        }
+    }
+    let mut writing = std::pin::pin!(frame_of(channel, *last));
+    loop {
+        match tokio::time::timeout(CHECK, &mut writing).await {
+            Ok(written) => return written.is_ok(),
+            Err(_) if channel.status().connected() => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+async fn frame_of(channel: &Channel, frame: Command) -> lapin::Result<()> {
+    match frame {
+        Command::Ack(tag) => channel.basic_ack(tag, BasicAckOptions { multiple: false }).await,
+        Command::AckThrough(tag) => channel.basic_ack(tag, BasicAckOptions { multiple: true }).await,
+        Command::Requeue(tag) => {
+            let options = BasicNackOptions {
+                multiple: false,
+                requeue: true,
+            };
+            channel.basic_nack(tag, options).await
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The broker: everything of this crate in one handle.
+//!
+//! Owns the wiring of connections, publisher and consumers. Refuses to hold state that a new connection would need.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use metrics::{Counter, counter};
+use nuncio_domain::EndpointId;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::acker::Unsent;
+use crate::admin::{QueueDepth, take};
+use crate::config::BrokerConfig;
+use crate::consumer::{ConsumeOptions, Consumer, OnMissing};
+use crate::dial::Address;
+use crate::error::BrokerError;
+use crate::link::{Link, Role, Session, Sessions};
+use crate::message::Received;
+use crate::names::{Names, Queue};
+use crate::publisher::{Confirms, InFlight, Publisher};
+use crate::state::{BrokerState, LinkState};
+use crate::topology;
+
+/// How long an operation waits for a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// RabbitMQ, as Nuncio uses it. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+    publisher: Publisher,
+}
+
+/// What all parts share.
+pub(crate) struct Shared {
+    pub(crate) config: BrokerConfig,
+    pub(crate) names: Names,
+    pub(crate) states: watch::Sender<BrokerState>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) unsent: Unsent,
+    pub(crate) meters: Meters,
+    addresses: Vec<Address>,
+    tracker: TaskTracker,
+    runtime: Handle,
+    consuming: watch::Sender<Option<Arc<Session>>>,
+    consuming_started: AtomicBool,
+    consumers: AtomicU64,
+    healing: Mutex<Option<Instant>>,
+}
+
+/// Counters that every publish touches.
+pub(crate) struct Meters {
+    pub(crate) confirmed: Counter,
+    pub(crate) nacked: Counter,
+    pub(crate) returned: Counter,
+    pub(crate) lost: Counter,
+    pub(crate) timed_out: Counter,
+    pub(crate) failed: Counter,
+}
+
+impl Meters {
+    fn new() -> Self {
+        let publishes = |result: &'static str| counter!("nuncio_broker_publishes_total", "result" => result);
+        Self {
+            confirmed: publishes("confirmed"),
+            nacked: publishes("nacked"),
+            returned: publishes("returned"),
+            lost: publishes("lost"),
+            timed_out: publishes("timed_out"),
+            failed: publishes("failed"),
+        }
+    }
+}
+
+impl Broker {
+    /// Connects in the background, and keeps connected until `stop`. Must be called within a tokio runtime, which
+    /// outlives what `tracker` tracks.
+    ///
+    /// The connection that consumes is opened when it is first needed; at once, if the topology is to be declared.
+    ///
+    /// # Errors
+    /// When an address cannot be read.
+    pub fn start(
+        config: BrokerConfig,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, BrokerError> {
+        let addresses = Address::all(&config)?;
+        let (window, declare) = (config.window.max(1), config.declare);
+        let shared = Arc::new(Shared {
+            names: Names::new(&config.namespace),
+            config,
+            states: watch::Sender::new(BrokerState::default()),
+            stop,
+            unsent: Unsent::default(),
+            meters: Meters::new(),
+            addresses,
+            tracker: tracker.clone(),
+            runtime: Handle::current(),
+            consuming: watch::Sender::new(None),
+            consuming_started: AtomicBool::new(false),
+            consumers: AtomicU64::new(0),
+            healing: Mutex::new(None),
+        });
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let publisher = Publisher::new(shared.clone(), jobs);
+        let publishing = watch::Sender::new(None);
+        let in_flight = InFlight::default();
+        let confirms = Confirms {
+            jobs: queue,
+            sessions: publishing.subscribe(),
+            states: shared.states.subscribe(),
+            stop: shared.stop.clone(),
+            window,
+            in_flight: in_flight.clone(),
+        };
+        let link = Link {
+            role: Role::Publishing,
+            addresses: shared.addresses.clone(),
+            states: shared.states.clone(),
+            stop: shared.stop.clone(),
+            prepare: |_| std::future::ready(Ok(())),
+            drained: move || in_flight.count() == 0,
+        };
+        shared.spawn(confirms.run());
+        shared.spawn(link.keep_up(publishing));
+        if declare {
+            shared.start_consuming();
+        }
+        Ok(Self { shared, publisher })
+    }
+
+    /// The names of exchanges and queues.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.shared.names
+    }
+
+    /// What the connections are at, now and as it changes.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<BrokerState> {
+        self.shared.states.subscribe()
+    }
+
+    /// Waits until every connection in use is usable, and the topology declared where that is configured.
+    ///
+    /// # Errors
+    /// When that takes longer than `patience`: with what is in the way.
+    pub async fn wait_ready(&self, patience: Duration) -> Result<(), BrokerError> {
+        let mut states = self.state();
+        let ready = states.wait_for(|state| state.is_ready() && state.publishing == LinkState::Connected);
+        match timeout(patience, ready).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(BrokerError::Stopped),
+            Err(_) => Err(BrokerError::NotConnected {
+                problem: self
+                    .shared
+                    .states
+                    .borrow()
+                    .problem()
+                    .unwrap_or_else(|| "connecting".to_owned()),
+            }),
+        }
+    }
+
+    /// What publishes.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    /// Consumes `queue`, from now on and after whatever interrupts it.
+    #[must_use]
+    pub fn consume(&self, queue: Queue, options: ConsumeOptions) -> Consumer {
+        Consumer::new(self.shared.clone(), queue, options)
+    }
+
+    /// Declares everything but lanes: exchanges, queues, the rungs of the configuration. Harmless when all exists.
+    ///
+    /// # Errors
+    /// When something exists with other properties: names it and the difference. When there is no connection.
+    pub async fn declare_topology(&self) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        topology::declare(&session, &self.shared.names, &self.shared.config.rungs).await
+    }
+
+    /// Declares the rung on which deliveries wait for `delay`. Done once a connection.
+    ///
+    /// # Errors
+    /// As [`declare_topology`](Self::declare_topology).
+    pub async fn declare_rung(&self, delay: Duration) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        topology::declare_rung(&session, &self.shared.names, delay).await
+    }
+
+    /// Declares the lane of `endpoint`. A lane that exists as the other queue type stays what it is.
+    ///
+    /// # Errors
+    /// As [`declare_topology`](Self::declare_topology).
+    pub async fn declare_endpoint(&self, endpoint: &EndpointId) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        let kind = self.shared.config.endpoint_queue_type;
+        topology::declare_endpoint(&session, &self.shared.names, kind, endpoint).await
+    }
+
+    /// Deletes the lane of `endpoint` with what waits in it. It may be gone already.
+    ///
+    /// # Errors
+    /// When there is no connection, or no permission.
+    pub async fn delete_endpoint(&self, endpoint: &EndpointId) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        topology::delete_endpoint(&session, &self.shared.names, endpoint).await
+    }
+
+    /// How full `queue` is; nothing when it does not exist.
+    ///
+    /// # Errors
+    /// When there is no connection, or no permission.
+    pub async fn depth(&self, queue: &str) -> Result<Option<QueueDepth>, BrokerError> {
+        let session = self.shared.session().await?;
+        session.desk.depth(&session, queue).await
+    }
+
+    /// Takes up to `max` messages from `queue` without consuming it. What is not acknowledged returns.
+    ///
+    /// # Errors
+    /// When the queue does not exist, there is no connection, or no permission.
+    pub async fn take(&self, queue: &str, max: usize) -> Result<Vec<Received>, BrokerError> {
+        let session = self.shared.session().await?;
+        take(&self.shared, &session, queue, max).await
+    }
+}
+
+impl Shared {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn_on(task, &self.runtime);
+    }
+
+    /// A number that no other consumer of this process has.
+    pub(crate) fn consumer_number(&self) -> u64 {
+        self.consumers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn start_consuming(self: &Arc<Self>) -> Sessions {
+        if !self.consuming_started.swap(true, Ordering::AcqRel) {
+            self.states
+                .send_modify(|states| states.consuming = LinkState::Connecting { last_error: None });
+            // Weak, or the task would keep alive what keeps the task.
+            let weak = Arc::downgrade(self);
+            let link = Link {
+                role: Role::Consuming,
+                addresses: self.addresses.clone(),
+                states: self.states.clone(),
+                stop: self.stop.clone(),
+                prepare: move |session: Arc<Session>| {
+                    let shared = weak.upgrade().filter(|shared| shared.config.declare);
+                    async move {
+                        match shared {
+                            Some(shared) => {
+                                topology::declare(&session, &shared.names, &shared.config.rungs).await
+                            }
+                            None => Ok(()),
+                        }
+                    }
+                },
+                drained: {
+                    let unsent = self.unsent.clone();
+                    move || unsent.count() == 0
+                },
+            };
+            self.spawn(link.keep_up(self.consuming.clone()));
+        }
+        self.consuming.subscribe()
+    }
+
+    /// The consuming connection, when there is one; nothing once the process stops.
+    pub(crate) async fn consuming(self: &Arc<Self>) -> Option<Arc<Session>> {
+        let mut sessions = self.start_consuming();
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            session = sessions.wait_for(Option::is_some) => session.ok()?.clone(),
+        }
+    }
+
+    /// The consuming connection, or why there is none.
+    pub(crate) async fn session(self: &Arc<Self>) -> Result<Arc<Session>, BrokerError> {
+        match timeout_at(Instant::now() + PATIENCE, self.consuming()).await {
+            Ok(Some(session)) => Ok(session),
+            Ok(None) => Err(BrokerError::Stopped),
+            Err(_) => Err(BrokerError::NotConnected {
+                problem: match &self.states.borrow().consuming {
+                    LinkState::Connecting {
+                        last_error: Some(error),
+                    } => error.clone(),
+                    _ => "connecting".to_owned(),
+                },
+            }),
+        }
+    }
+
+    /// Makes sure that a queue exists before it is consumed.
+    pub(crate) async fn ensure(
+        &self,
+        session: &Arc<Session>,
+        queue: &Queue,
+        on_missing: OnMissing,
+    ) -> Result<(), BrokerError> {
+        let kind = self.config.endpoint_queue_type;
+        match (on_missing, queue) {
+            (OnMissing::Declare, Queue::Endpoint(endpoint)) => {
+                topology::declare_endpoint(session, &self.names, kind, endpoint).await
+            }
+            (OnMissing::Declare, Queue::Ingest | Queue::SetAside | Queue::Unroutable) => {
+                topology::declare(session, &self.names, &[]).await
+            }
+            (OnMissing::Wait, _) | (_, Queue::Named(_)) => {
+                let name = self.names.queue(queue);
+                match session.desk.depth(session, &name).await? {
+                    Some(_) => Ok(()),
+                    None => Err(BrokerError::Missing {
+                        object: name.into_owned(),
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Declares an exchange of ours again that was found missing; false if it is not ours.
+    pub(crate) async fn redeclare(self: &Arc<Self>, exchange: &str) -> Result<bool, BrokerError> {
+        let Some(name) = exchange
+            .strip_prefix(self.names.namespace())
+            .and_then(|rest| rest.strip_prefix('.'))
+        else {
+            return Ok(false);
+        };
+        let session = self.session().await?;
+        if let Some(millis) = name.strip_prefix("retry.") {
+            let Ok(millis) = millis.parse() else {
+                return Ok(false);
+            };
+            let delay = Duration::from_millis(millis);
+            session
+                .rungs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&delay.as_millis());
+            topology::declare_rung(&session, &self.names, delay).await?;
+            return Ok(true);
+        }
+        if !["events", "deliveries", "unroutable", "operations"].contains(&name) {
+            return Ok(false);
+        }
+        // Hundreds of publishes find the same exchange missing: one declares for all.
+        let fresh = |last: &Option<Instant>| last.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+        let healed = fresh(&self.healing.lock().unwrap_or_else(PoisonError::into_inner));
+        if !healed {
+            topology::declare(&session, &self.names, &self.config.rungs).await?;
+            *self.healing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,152 @@
+//! The spelling of every exchange and queue.
+//!
+//! Owns names only. Refuses to know whether anything of that name exists.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nuncio_domain::EndpointId;
+
+/// A queue that messages are taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Queue {
+    /// Events that wait for a router.
+    Ingest,
+    /// Events that could not be read.
+    SetAside,
+    /// Deliveries that found no queue.
+    Unroutable,
+    /// The lane of one endpoint.
+    Endpoint(EndpointId),
+    /// Any other queue, which is not Nuncio's to declare.
+    Named(String),
+}
+
+/// The names of one namespace's exchanges and queues. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Names(Arc<Spelled>);
+
+#[derive(Debug)]
+struct Spelled {
+    namespace: String,
+    events: String,
+    ingest: String,
+    set_aside: String,
+    deliveries: String,
+    unroutable: String,
+    operations: String,
+    endpoint_prefix: String,
+}
+
+impl Names {
+    /// The names of `namespace`.
+    #[must_use]
+    pub fn new(namespace: &str) -> Self {
+        let spell = |name: &str| format!("{namespace}.{name}");
+        Self(Arc::new(Spelled {
+            events: spell("events"),
+            ingest: spell("ingest"),
+            set_aside: spell("set-aside"),
+            deliveries: spell("deliveries"),
+            unroutable: spell("unroutable"),
+            operations: spell("operations"),
+            endpoint_prefix: spell("endpoint."),
+            namespace: namespace.to_owned(),
+        }))
+    }
+
+    /// What all names start with, without the dot.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// The topic exchange that applications publish events to.
+    #[must_use]
+    pub fn events(&self) -> &str {
+        &self.0.events
+    }
+
+    /// The queue of events that wait for a router.
+    #[must_use]
+    pub fn ingest(&self) -> &str {
+        &self.0.ingest
+    }
+
+    /// The queue of events that could not be read; published to through the default exchange.
+    #[must_use]
+    pub fn set_aside(&self) -> &str {
+        &self.0.set_aside
+    }
+
+    /// The direct exchange of deliveries, routed by endpoint id.
+    #[must_use]
+    pub fn deliveries(&self) -> &str {
+        &self.0.deliveries
+    }
+
+    /// The exchange and queue of deliveries that found no queue.
+    #[must_use]
+    pub fn unroutable(&self) -> &str {
+        &self.0.unroutable
+    }
+
+    /// The topic exchange of operational events.
+    #[must_use]
+    pub fn operations(&self) -> &str {
+        &self.0.operations
+    }
+
+    /// The lane of an endpoint.
+    #[must_use]
+    pub fn endpoint_queue(&self, endpoint: &EndpointId) -> String {
+        format!("{}{endpoint}", self.0.endpoint_prefix)
+    }
+
+    /// The endpoint whose lane `queue` is, if it is one.
+    #[must_use]
+    pub fn endpoint_of(&self, queue: &str) -> Option<EndpointId> {
+        EndpointId::parse(queue.strip_prefix(&self.0.endpoint_prefix)?).ok()
+    }
+
+    /// The exchange, and the queue, in which deliveries wait for `delay` before they return.
+    #[must_use]
+    pub fn rung(&self, delay: Duration) -> String {
+        format!("{}.retry.{}", self.0.namespace, delay.as_millis())
+    }
+
+    /// The name of `queue`.
+    #[must_use]
+    pub fn queue<'a>(&'a self, queue: &'a Queue) -> Cow<'a, str> {
+        match queue {
+            Queue::Ingest => Cow::Borrowed(self.ingest()),
+            Queue::SetAside => Cow::Borrowed(self.set_aside()),
+            Queue::Unroutable => Cow::Borrowed(self.unroutable()),
+            Queue::Endpoint(endpoint) => Cow::Owned(self.endpoint_queue(endpoint)),
+            Queue::Named(name) => Cow::Borrowed(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_contract() {
+        let names = Names::new("nuncio");
+        let endpoint = EndpointId::parse("ep_1").unwrap();
+        assert_eq!(names.events(), "nuncio.events");
+        assert_eq!(names.queue(&Queue::Ingest), "nuncio.ingest");
+        assert_eq!(names.queue(&Queue::SetAside), "nuncio.set-aside");
+        assert_eq!(names.queue(&Queue::Unroutable), "nuncio.unroutable");
+        assert_eq!(names.deliveries(), "nuncio.deliveries");
+        assert_eq!(names.operations(), "nuncio.operations");
+        assert_eq!(names.rung(Duration::from_millis(5_250)), "nuncio.retry.5250");
+        let lane = names.queue(&Queue::Endpoint(endpoint.clone())).into_owned();
+        assert_eq!(lane, "nuncio.endpoint.ep_1");
+        assert_eq!(names.endpoint_of(&lane), Some(endpoint));
+        assert_eq!(names.endpoint_of("nuncio.ingest"), None);
+    }
+}

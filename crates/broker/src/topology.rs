@@ -1,0 +1,245 @@
+//! The arguments of every exchange and queue.
+//!
+//! Owns one fixed set that RabbitMQ 3.10 to 4.x accept alike, and the order of declaring. Guarantees that declaring
+//! again changes nothing, and that nothing can be dead-lettered before the exchange that catches the lost exists.
+//! Refuses to know when to declare.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Channel, ExchangeKind};
+use nuncio_domain::EndpointId;
+
+use crate::config::EndpointQueueType;
+use crate::error::BrokerError;
+use crate::link::Session;
+use crate::names::Names;
+
+/// Newer brokers drop a message from a quorum queue after 20 deliveries, counting lost connections: as good as never.
+/// Not −1, which 3.10 takes for "at the first".
+const DELIVERY_LIMIT: i64 = 1_000_000;
+/// Rungs declared at the same time.
+const RUNGS_AT_ONCE: usize = 8;
+
+/// Declares everything but lanes.
+pub(crate) async fn declare(session: &Session, names: &Names, rungs: &[Duration]) -> Result<(), BrokerError> {
+    // What catches the lost comes first: a rung whose target is missing would stop for good.
+    exchange(
+        session,
+        names.unroutable(),
+        ExchangeKind::Fanout,
+        FieldTable::default(),
+    )
+    .await?;
+    queue(session, names.set_aside(), quorum(None)).await?;
+    queue(session, names.unroutable(), quorum(Some(names))).await?;
+    bind(session, names.unroutable(), names.unroutable(), "").await?;
+    let mut catching = FieldTable::default();
+    catching.insert("alternate-exchange".into(), text(names.unroutable()));
+    exchange(session, names.deliveries(), ExchangeKind::Direct, catching).await?;
+    queue(session, names.ingest(), quorum(Some(names))).await?;
+    exchange(
+        session,
+        names.events(),
+        ExchangeKind::Topic,
+        FieldTable::default(),
+    )
+    .await?;
+    bind(session, names.ingest(), names.events(), "#").await?;
+    exchange(
+        session,
+        names.operations(),
+        ExchangeKind::Topic,
+        FieldTable::default(),
+    )
+    .await?;
+    for some in rungs.chunks(RUNGS_AT_ONCE) {
+        try_join_all(some.iter().map(|delay| declare_rung(session, names, *delay))).await?;
+    }
+    Ok(())
+}
+
+/// Declares the rung of `delay`, unless that was done on this connection.
+pub(crate) async fn declare_rung(
+    session: &Session,
+    names: &Names,
+    delay: Duration,
+) -> Result<(), BrokerError> {
+    let millis = delay.as_millis();
+    let declared = || {
+        session
+            .rungs
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    };
+    if declared().contains(&millis) {
+        return Ok(());
+    }
+    let name = names.rung(delay);
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    arguments.insert(
+        "x-message-ttl".into(),
+        AMQPValue::LongLongInt(i64::try_from(millis).unwrap_or(i64::MAX)),
+    );
+    arguments.insert("x-dead-letter-exchange".into(), text(names.deliveries()));
+    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    exchange(session, &name, ExchangeKind::Fanout, FieldTable::default()).await?;
+    queue(session, &name, arguments).await?;
+    bind(session, &name, &name, "").await?;
+    declared().insert(millis);
+    Ok(())
+}
+
+/// Declares the lane of `endpoint`. A lane that exists as another type than the one configured is kept as it is: the
+/// type is for new lanes.
+pub(crate) async fn declare_endpoint(
+    session: &Session,
+    names: &Names,
+    kind: EndpointQueueType,
+    endpoint: &EndpointId,
+) -> Result<(), BrokerError> {
+    let name = names.endpoint_queue(endpoint);
+    let arguments = match kind {
+        EndpointQueueType::Classic => FieldTable::default(),
+        EndpointQueueType::Quorum => quorum(Some(names)),
+    };
+    let (name, key) = (short(&name)?, short(endpoint.as_str())?);
+    let deliveries = short(names.deliveries())?;
+    let objects = [name.as_str(), deliveries.as_str()];
+    let declaring = |arguments: FieldTable, passive: bool| {
+        let (name, key, deliveries) = (name.clone(), key.clone(), deliveries.clone());
+        let operation = move |channel: Arc<Channel>| {
+            let (name, key, deliveries) = (name.clone(), key.clone(), deliveries.clone());
+            let arguments = arguments.clone();
+            async move {
+                let options = QueueDeclareOptions {
+                    passive,
+                    durable: true,
+                    ..QueueDeclareOptions::default()
+                };
+                let declare = channel.queue_declare(name.clone(), options, arguments);
+                let bind = channel.queue_bind(
+                    name,
+                    deliveries,
+                    key,
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                );
+                // Both are on their way before the first is answered; the channel keeps their order.
+                futures_util::future::try_join(declare, bind).await.map(|_| ())
+            }
+        };
+        session
+            .desk
+            .perform(session, "declaring a lane", &objects, operation)
+    };
+    match declaring(arguments, false).await {
+        Err(BrokerError::Mismatch { difference, .. }) if difference.contains("x-queue-type") => {
+            declaring(FieldTable::default(), true).await
+        }
+        declared => declared,
+    }
+}
+
+/// Deletes the lane of `endpoint` with what is in it. It may be gone already.
+pub(crate) async fn delete_endpoint(
+    session: &Session,
+    names: &Names,
+    endpoint: &EndpointId,
+) -> Result<(), BrokerError> {
+    let name = names.endpoint_queue(endpoint);
+    let queue = short(&name)?;
+    let objects = [name.as_str()];
+    let deleting = session
+        .desk
+        .perform(session, "deleting a lane", &objects, |channel| {
+            let queue = queue.clone();
+            async move { channel.queue_delete(queue, QueueDeleteOptions::default()).await }
+        });
+    match deleting.await {
+        Ok(_) | Err(BrokerError::Missing { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The arguments of a quorum queue; with `names`, what exceeds the delivery limit is set aside instead of dropped.
+fn quorum(names: Option<&Names>) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    if let Some(names) = names {
+        arguments.insert("x-dead-letter-exchange".into(), text(""));
+        arguments.insert("x-dead-letter-routing-key".into(), text(names.set_aside()));
+    }
+    arguments
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(value))
+}
+
+fn short(name: &str) -> Result<ShortString, BrokerError> {
+    ShortString::try_new(name).map_err(|_| BrokerError::Mismatch {
+        object: name.to_owned(),
+        difference: "its name is longer than the 255 bytes that AMQP allows".to_owned(),
+    })
+}
+
+async fn exchange(
+    session: &Session,
+    name: &str,
+    kind: ExchangeKind,
+    arguments: FieldTable,
+) -> Result<(), BrokerError> {
+    let exchange = short(name)?;
+    let objects = [name];
+    let declaring = session
+        .desk
+        .perform(session, "declaring an exchange", &objects, |channel| {
+            let (exchange, kind, arguments) = (exchange.clone(), kind.clone(), arguments.clone());
+            let options = ExchangeDeclareOptions {
+                durable: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            async move { channel.exchange_declare(exchange, kind, options, arguments).await }
+        });
+    declaring.await
+}
+
+async fn queue(session: &Session, name: &str, arguments: FieldTable) -> Result<(), BrokerError> {
+    let queue = short(name)?;
+    let objects = [name];
+    let declaring = session
+        .desk
+        .perform(session, "declaring a queue", &objects, |channel| {
+            let (queue, arguments) = (queue.clone(), arguments.clone());
+            let options = QueueDeclareOptions {
+                durable: true,
+                ..QueueDeclareOptions::default()
+            };
+            async move { channel.queue_declare(queue, options, arguments).await.map(|_| ()) }
+        });
+    declaring.await
+}
+
+async fn bind(session: &Session, queue: &str, exchange: &str, key: &str) -> Result<(), BrokerError> {
+    let (to, from, key) = (short(queue)?, short(exchange)?, short(key)?);
+    let objects = [queue, exchange];
+    let binding = session
+        .desk
+        .perform(session, "binding a queue", &objects, |channel| {
+            let (to, from, key) = (to.clone(), from.clone(), key.clone());
+            async move {
+                channel
+                    .queue_bind(to, from, key, QueueBindOptions::default(), FieldTable::default())
+                    .await
+            }
+        });
+    binding.await
+}
