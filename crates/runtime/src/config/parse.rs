@@ -165,9 +165,12 @@ pub(super) fn redis_url(text: &str) -> Option<ConnectUrl> {
         "redis+cluster",
         "rediss+cluster",
     ];
+    const SOCKET: [&str; 2] = ["unix", "redis+unix"];
     let text = text.trim();
     let (scheme, rest) = text.split_once("://")?;
-    if MANY.contains(&scheme) {
+    if SOCKET.contains(&scheme) {
+        rest.starts_with('/').then(|| ConnectUrl::new(text))
+    } else if MANY.contains(&scheme) {
         // Several hosts are no URL: one is taken out to check the rest.
         let (hosts, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (credentials, hosts) = hosts.rsplit_once('@').unwrap_or(("", hosts));
@@ -311,6 +314,7 @@ mod tests {
             "redis+sentinel://a:26379,b:26379/main/0",
             "redis+sentinel://user:pw@a:26379,b:26379/main",
             "rediss+cluster://:pw@a:6379,b:6379",
+            "unix:///run/redis.sock",
         ];
         for text in good {
             assert_eq!(
