@@ -173,9 +173,7 @@ printf '  %s%s%s\n' "$blue" "$portal" "$plain"
 printf '\n%s✓ all of this happened%s in %d s\n' "$green$bold" "$plain" "$SECONDS"
 
 if [[ -t 0 && -t 1 ]]; then
-    note 'The pipeline stays up for a look at the portal: Ctrl-C ends it.'
+    note 'The pipeline stays up for a look at the portal: Ctrl-C or Enter ends it.'
     trap 'exit 0' INT
-    # Interrupted by the signal, unlike a command in the foreground.
-    sleep infinity &
-    wait $! || true
+    read -r _ || true
 fi

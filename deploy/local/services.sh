@@ -39,7 +39,8 @@ status)
 ctl)
     (($# >= 3)) || die "usage: services.sh ctl DIR ARGUMENTS…"
     shift 2
-    [[ -r $dir/rabbitmq/node ]] || die "no private RabbitMQ in $dir"
+    # Without its node, rabbitmqctl would leave an epmd behind.
+    recall_pid "$dir/rabbitmq/server.pid" || die "no private RabbitMQ runs in $dir"
     # shellcheck source=/dev/null
     . "$dir/rabbitmq/node"
     exec "$NUNCIO_RABBITMQ_SBIN/rabbitmqctl" "$@"

@@ -85,8 +85,10 @@ impl Broker {
     /// `["set_vm_memory_high_watermark", "0.0001"]` or `["close_all_connections", "test"]`. Takes a second or two.
     ///
     /// # Errors
-    /// When rabbitmqctl fails, with what it said.
+    /// When the node does not run, or rabbitmqctl fails, with what it said.
     pub async fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        // Without its node, rabbitmqctl would leave an epmd behind.
+        self.pid()?;
         let mut command = Command::new("bash");
         command
             .args(["-c", r#". "$0" && exec "$NUNCIO_RABBITMQ_SBIN/rabbitmqctl" "$@""#])
