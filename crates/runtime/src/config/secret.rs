@@ -20,6 +20,29 @@ impl ConnectUrl {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Its scheme, such as `amqps`.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.0.split_once("://").map_or("", |(scheme, _)| scheme)
+    }
+
+    /// The hosts that it names, each with its port where it has one; a path to a socket names none.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<(String, Option<u16>)> {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority
+            .split(',')
+            .filter(|host| !host.is_empty())
+            .map(|host| match host.rsplit_once(':') {
+                // A colon inside brackets belongs to an IPv6 address.
+                Some((name, port)) if !port.ends_with(']') => (name.to_owned(), port.parse().ok()),
+                _ => (host.to_owned(), None),
+            })
+            .collect()
+    }
 }
 
 impl fmt::Display for ConnectUrl {
@@ -58,6 +81,23 @@ pub(crate) fn redacted(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_found_behind_credentials() {
+        let cases: [(&str, &[(&str, Option<u16>)]); 5] = [
+            ("amqp://u:p@a:5672/%2f", &[("a", Some(5672))]),
+            ("redis://[::1]/0", &[("[::1]", None)]),
+            ("redis://[::1]:6380", &[("[::1]", Some(6380))]),
+            ("redis+sentinel://u:p@a:1,b/main", &[("a", Some(1)), ("b", None)]),
+            ("unix:///run/redis.sock", &[]),
+        ];
+        for (url, hosts) in cases {
+            let found = ConnectUrl::new(url).hosts();
+            let found: Vec<_> = found.iter().map(|(host, port)| (host.as_str(), *port)).collect();
+            assert_eq!(found, hosts, "{url}");
+        }
+        assert_eq!(ConnectUrl::new("amqps://a").scheme(), "amqps");
+    }
 
     #[test]
     fn passwords_never_show() {
