@@ -13,9 +13,12 @@ cd "$root"
 
 run=$(mktemp -d "${TMPDIR:-/tmp}/nuncio-test.XXXXXX")
 readonly run
+tests=''
 finish() {
     local status=$?
     trap '' TERM INT
+    # Interrupted: cargo, the tests and what they started are one process group.
+    [[ -z $tests ]] || kill -TERM -- "-$tests" 2>/dev/null || true
     stop_servers "$run/servers"
     # Servers of tests that ended a moment ago remove their directories as they go.
     within 15 no_servers_left || warn "servers may be left running in $run/tmp"
@@ -46,8 +49,14 @@ export NUNCIO_SDK_NODE_MODULES=$HOME/.cache/nuncio/sdk/node/node_modules
 # Not what the binary under test should find by itself.
 unset NUNCIO_AMQP_URL NUNCIO_REDIS_URL
 
+# In the background, so that a signal to this script ends the run at once and not after the last test.
 status=0
-cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$run/output" || status=$?
+set -m
+{ cargo test --locked --workspace --no-fail-fast "$@" </dev/null 2>&1 | tee "$run/output"; } &
+tests=$!
+set +m
+wait "$tests" || status=$?
+tests=''
 
 # One closing line for all of cargo's.
 awk -v status="$status" -v seconds="$((SECONDS - begun))" '
