@@ -21,19 +21,10 @@ use url::Url;
 use crate::endpoint_url::{EndpointUrl, UrlError, check_target};
 use crate::failure;
 use crate::own::OwnAddresses;
-use crate::peer::{CheckPeer, PeerRefused, PeerRules};
-use crate::resolver::{GuardedResolver, Lookup, SystemLookup};
+use crate::peer::{PeerRefused, PeerRules};
+use crate::pool::Pool;
+use crate::resolver::{Lookup, SystemLookup};
 use crate::retry_after::retry_after;
-use crate::tls;
-
-/// Bytes of a response that an HTTP/2 stream may send ahead of what is read.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// Bytes that all streams of an HTTP/2 connection together may send ahead.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// How often a busy HTTP/2 connection is asked whether it is alive, so that a dead peer does not fail every stream to come.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-/// How long it has to answer.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How the client behaves for all endpoints.
 #[derive(Clone)]
@@ -53,6 +44,8 @@ pub struct EgressConfig {
     pub idle_per_host: usize,
     /// How long an idle connection is kept.
     pub idle_timeout: Duration,
+    /// Connections that are opened before all idle ones are let go: the most that can be idle at any time.
+    pub connections_max: usize,
     /// A PEM file of certificates to trust beside the system's.
     pub extra_roots: Option<PathBuf>,
     /// Where names are looked up.
@@ -69,6 +62,7 @@ impl Default for EgressConfig {
             user_agent: concat!("Nuncio/", env!("CARGO_PKG_VERSION")).to_owned(),
             idle_per_host: 16,
             idle_timeout: Duration::from_secs(30),
+            connections_max: 16_384,
             extra_roots: None,
             lookup: Arc::new(SystemLookup),
         }
@@ -146,7 +140,7 @@ pub struct Attempted {
 /// The client; cheap to clone, with one pool of connections behind all clones.
 #[derive(Clone)]
 pub struct HttpClient {
-    client: reqwest::Client,
+    pool: Arc<Pool>,
     rules: Arc<PeerRules>,
     proxied: bool,
     trusted_roots: usize,
@@ -158,54 +152,10 @@ impl HttpClient {
     /// # Errors
     /// When certificates cannot be read or the proxy's URL is none.
     pub fn new(config: EgressConfig) -> Result<Self, EgressError> {
-        let (tls, trusted_roots) = tls::client_config(config.extra_roots.as_deref())?;
-        let allow: Arc<[IpNet]> = config.allow.into();
-        let mut own = config.own;
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .user_agent(config.user_agent)
-            .connect_timeout(config.connect_timeout)
-            .tcp_nodelay(true)
-            .pool_max_idle_per_host(config.idle_per_host)
-            .pool_idle_timeout(config.idle_timeout)
-            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_max_header_list_size(u32::try_from(RESPONSE_HEADER_BYTES_MAX).unwrap_or(u32::MAX))
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT);
         let proxied = config.proxy.is_some();
-        let mut proxy_host = None;
-        if let Some(proxy) = config.proxy {
-            let host = proxy
-                .host_str()
-                .filter(|_| is_proxy_scheme(&proxy))
-                .ok_or(EgressError::Proxy)?;
-            proxy_host = Some(host.to_owned());
-            own.add_url(&proxy, 1080);
-            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(EgressError::Client)?);
-        }
-        let rules = Arc::new(PeerRules {
-            allow: Arc::clone(&allow),
-            own,
-        });
-        if !proxied {
-            // Through a proxy the peer is the proxy, which may well be private.
-            builder = builder.connector_layer(CheckPeer(Arc::clone(&rules)));
-        }
-        let client = builder
-            .dns_resolver(GuardedResolver {
-                lookup: config.lookup,
-                allow,
-                proxy_host,
-            })
-            .build()
-            .map_err(EgressError::Client)?;
+        let (pool, rules, trusted_roots) = Pool::new(config)?;
         Ok(Self {
-            client,
+            pool: Arc::new(pool),
             rules,
             proxied,
             trusted_roots,
@@ -250,7 +200,11 @@ impl HttpClient {
         let mut request = reqwest::Request::new(Method::POST, url.as_url().clone());
         *request.headers_mut() = headers;
         *request.body_mut() = Some(body.into());
-        let mut response = match self.client.execute(request).await {
+        let client = match self.pool.client() {
+            Ok(client) => client,
+            Err(error) => return Outcome::Unreachable(Reason::Other(error.to_string())),
+        };
+        let mut response = match client.execute(request).await {
             Ok(response) => response,
             Err(error) => return failure::outcome(&error, self.proxied),
         };
@@ -353,8 +307,4 @@ fn check_size(headers: &HeaderMap) -> Result<(), Reason> {
     } else {
         Ok(())
     }
-}
-
-fn is_proxy_scheme(proxy: &Url) -> bool {
-    matches!(proxy.scheme(), "http" | "https" | "socks5" | "socks5h")
 }

@@ -18,6 +18,7 @@ mod failure;
 mod headers;
 mod own;
 mod peer;
+mod pool;
 mod resolver;
 mod retry_after;
 mod tls;

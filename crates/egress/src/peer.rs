@@ -5,6 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::{Connection, HttpInfo};
@@ -46,9 +47,13 @@ impl PeerRules {
     }
 }
 
-/// Puts the check around a connector.
+/// Puts the check around a connector, and counts the connections that it makes.
 #[derive(Clone)]
-pub(crate) struct CheckPeer(pub(crate) Arc<PeerRules>);
+pub(crate) struct CheckPeer {
+    /// None where the peer is the operator's proxy.
+    pub(crate) rules: Option<Arc<PeerRules>>,
+    pub(crate) opened: Arc<AtomicUsize>,
+}
 
 impl<S> Layer<S> for CheckPeer {
     type Service = CheckedConnector<S>;
@@ -56,7 +61,7 @@ impl<S> Layer<S> for CheckPeer {
     fn layer(&self, inner: S) -> Self::Service {
         CheckedConnector {
             inner,
-            rules: Arc::clone(&self.0),
+            check: self.clone(),
         }
     }
 }
@@ -65,7 +70,7 @@ impl<S> Layer<S> for CheckPeer {
 #[derive(Clone)]
 pub(crate) struct CheckedConnector<S> {
     inner: S,
-    rules: Arc<PeerRules>,
+    check: CheckPeer,
 }
 
 impl<S, R> Service<R> for CheckedConnector<S>
@@ -84,9 +89,11 @@ where
 
     fn call(&mut self, request: R) -> Self::Future {
         let connecting = self.inner.call(request);
-        let rules = Arc::clone(&self.rules);
+        let CheckPeer { rules, opened } = self.check.clone();
         Box::pin(async move {
             let connection = connecting.await?;
+            opened.fetch_add(1, Ordering::Relaxed);
+            let Some(rules) = rules else { return Ok(connection) };
             let mut extras = http::Extensions::new();
             connection.connected().get_extras(&mut extras);
             let peer = extras.get::<HttpInfo>().ok_or(NoPeer)?;

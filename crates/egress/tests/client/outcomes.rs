@@ -1,5 +1,7 @@
 //! What goes over the wire, and what each answer and each failure is called.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nuncio_domain::{Outcome, Phase, Reason};
@@ -155,6 +157,44 @@ async fn connections_are_kept_and_used_again() {
 }
 
 #[tokio::test]
+async fn idle_connections_are_let_go_when_their_number_reaches_the_most() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&open);
+    let server = Server::start(move |mut stream, seen| {
+        let open = Arc::clone(&counted);
+        async move {
+            open.fetch_add(1, Ordering::SeqCst);
+            while let Ok(Some(request)) = read_request(&mut stream).await {
+                seen.note(request);
+                stream.write_all(response("200 OK", "", "").as_bytes()).await?;
+            }
+            open.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        }
+    })
+    .await;
+    let lookup = Names::answering(&[&["127.0.0.1"]]);
+    let client = client(EgressConfig {
+        connections_max: 3,
+        lookup,
+        ..loopback()
+    });
+    // Each name is another host to the pool, with an idle connection of its own.
+    for nth in 0..20 {
+        let url = url(&format!("http://hooks{nth}.example:{}/", server.port()));
+        assert_eq!(post(&client, &url).await.outcome, Outcome::Accepted(200), "{nth}");
+    }
+    assert_eq!(server.seen.connections(), 20);
+    for _ in 0..200 {
+        if open.load(Ordering::SeqCst) <= 3 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} connections are open", open.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
 async fn a_connection_that_the_server_closed_while_idle_costs_no_attempt() {
     let server = Server::start(|mut stream, seen| async move {
         let Some(request) = read_request(&mut stream).await? else {
@@ -212,7 +252,7 @@ async fn names_without_an_address_are_a_dns_failure() {
 #[tokio::test]
 async fn a_resolver_that_never_answers_ends_with_the_connect_timeout() {
     let connect_timeout = Duration::from_millis(100);
-    let lookup = std::sync::Arc::new(Silence);
+    let lookup = Arc::new(Silence);
     let client = client(EgressConfig {
         lookup,
         connect_timeout,
