@@ -28,14 +28,22 @@ async fn an_event_reaches_one_three_and_a_hundred_endpoints_of_its_app_and_no_ot
     stage.endpoint("/bystander").await;
 
     for (app, endpoints) in &apps {
-        stage.publisher.publish(&Event::new(app, "sync.user", user(*endpoints))).await.unwrap();
+        stage
+            .publisher
+            .publish(&Event::new(app, "sync.user", user(*endpoints)))
+            .await
+            .unwrap();
     }
-    stage.receiver.wait_until("104 deliveries", LONG, || stage.receiver.total() >= 104).await;
+    stage
+        .receiver
+        .wait_until("104 deliveries", LONG, || stage.receiver.total() >= 104)
+        .await;
     stays("104 deliveries", QUIET, || stage.receiver.total() == 104).await;
 
     for (_, endpoints) in apps {
-        let requests: Vec<_> =
-            (0..endpoints).flat_map(|n| stage.receiver.requests(&format!("/{endpoints}/{n}"))).collect();
+        let requests: Vec<_> = (0..endpoints)
+            .flat_map(|n| stage.receiver.requests(&format!("/{endpoints}/{n}")))
+            .collect();
         assert_eq!(requests.len(), endpoints, "one delivery for each endpoint");
         let ids: HashSet<&str> = requests.iter().map(|request| request.id()).collect();
         assert_eq!(ids.len(), 1, "all endpoints get one and the same message");
@@ -50,9 +58,15 @@ async fn an_endpoint_gets_the_event_types_and_channels_that_it_asked_for() {
         ("/all", json!({})),
         ("/users", json!({ "eventTypes": ["sync.user"] })),
         ("/organizations", json!({ "eventTypes": ["sync.organization"] })),
-        ("/both", json!({ "eventTypes": ["sync.organization", "sync.user"] })),
+        (
+            "/both",
+            json!({ "eventTypes": ["sync.organization", "sync.user"] }),
+        ),
         ("/eu", json!({ "channels": ["eu"] })),
-        ("/eu-users", json!({ "eventTypes": ["sync.user"], "channels": ["eu", "us"] })),
+        (
+            "/eu-users",
+            json!({ "eventTypes": ["sync.user"], "channels": ["eu", "us"] }),
+        ),
     ];
     for (path, filter) in filters {
         let mut body = filter;
@@ -60,7 +74,10 @@ async fn an_endpoint_gets_the_event_types_and_channels_that_it_asked_for() {
         stage.api.create_endpoint_with(&stage.app, &body).await.unwrap();
     }
     let channels = |names: &[&str]| {
-        let names: Vec<_> = names.iter().map(|name| AMQPValue::LongString(LongString::from(*name))).collect();
+        let names: Vec<_> = names
+            .iter()
+            .map(|name| AMQPValue::LongString(LongString::from(*name)))
+            .collect();
         AMQPValue::FieldArray(FieldArray::from(names))
     };
     let events = [
@@ -81,13 +98,20 @@ async fn an_endpoint_gets_the_event_types_and_channels_that_it_asked_for() {
         ("/eu-users", "4"),
     ];
     let arrived = |path: &str| {
-        let mut bodies: Vec<_> =
-            stage.receiver.requests(path).iter().map(|request| request.text().to_owned()).collect();
+        let mut bodies: Vec<_> = stage
+            .receiver
+            .requests(path)
+            .iter()
+            .map(|request| request.text().to_owned())
+            .collect();
         bodies.sort_unstable();
         bodies.concat()
     };
     let total = expected.iter().map(|(_, bodies)| bodies.len()).sum();
-    stage.receiver.wait_until("every wanted event", LONG, || stage.receiver.total() >= total).await;
+    stage
+        .receiver
+        .wait_until("every wanted event", LONG, || stage.receiver.total() >= total)
+        .await;
     stays("nothing else arrives", QUIET, || stage.receiver.total() == total).await;
     for (path, bodies) in expected {
         assert_eq!(arrived(path), bodies, "at {path}");
@@ -98,27 +122,49 @@ async fn an_endpoint_gets_the_event_types_and_channels_that_it_asked_for() {
 async fn an_app_is_found_by_id_uid_and_property_and_a_property_names_the_event_type() {
     let stage = Stage::set(&[]).await;
     let body = json!({ "name": "Found", "uid": "project_7f" });
-    let app = stage.api.post("/api/v1/app", &body).await.unwrap()["id"].as_str().unwrap().to_owned();
+    let app = stage.api.post("/api/v1/app", &body).await.unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let endpoint = json!({ "url": stage.receiver.url("/found"), "eventTypes": ["sync.user"] });
     stage.api.create_endpoint_with(&app, &endpoint).await.unwrap();
 
     let mut by_properties = Event::new("nobody", "nothing", "3");
-    by_properties.properties =
-        by_properties.properties.with_app_id("project_7f".into()).with_type("sync.user".into());
+    by_properties.properties = by_properties
+        .properties
+        .with_app_id("project_7f".into())
+        .with_type("sync.user".into());
     let mut without_dots = Event::new("", "", "4");
     without_dots.routing_key = String::new();
-    without_dots.properties =
-        without_dots.properties.with_app_id(app.as_str().into()).with_type("sync.user".into());
+    without_dots.properties = without_dots
+        .properties
+        .with_app_id(app.as_str().into())
+        .with_type("sync.user".into());
     let mut other_type = Event::new(&app, "sync.user", "5");
     other_type.properties = other_type.properties.with_type("sync.organization".into());
-    let events =
-        [Event::new(&app, "sync.user", "1"), Event::new("project_7f", "sync.user", "2"), by_properties, without_dots];
-    stage.publisher.publish_all(events.into_iter().chain([other_type])).await.unwrap();
+    let events = [
+        Event::new(&app, "sync.user", "1"),
+        Event::new("project_7f", "sync.user", "2"),
+        by_properties,
+        without_dots,
+    ];
+    stage
+        .publisher
+        .publish_all(events.into_iter().chain([other_type]))
+        .await
+        .unwrap();
 
     stage.receiver.wait_for("/found", 4, LONG).await;
-    stays("the event of another type is not delivered", QUIET, || stage.receiver.count("/found") == 4).await;
-    let mut bodies: Vec<_> =
-        stage.receiver.requests("/found").iter().map(|request| request.text().to_owned()).collect();
+    stays("the event of another type is not delivered", QUIET, || {
+        stage.receiver.count("/found") == 4
+    })
+    .await;
+    let mut bodies: Vec<_> = stage
+        .receiver
+        .requests("/found")
+        .iter()
+        .map(|request| request.text().to_owned())
+        .collect();
     bodies.sort_unstable();
     assert_eq!(bodies.concat(), "1234");
 }
@@ -127,32 +173,56 @@ async fn an_app_is_found_by_id_uid_and_property_and_a_property_names_the_event_t
 async fn a_disabled_endpoint_gets_nothing_until_it_is_enabled() {
     let stage = Stage::set(&[]).await;
     let disabled = json!({ "url": stage.receiver.url("/off"), "disabled": true });
-    let endpoint = stage.api.create_endpoint_with(&stage.app, &disabled).await.unwrap();
+    let endpoint = stage
+        .api
+        .create_endpoint_with(&stage.app, &disabled)
+        .await
+        .unwrap();
     stage.endpoint("/on").await;
 
     stage.publish_user(1).await;
     stage.receiver.wait_for("/on", 1, LONG).await;
-    stays("nothing for the disabled endpoint", QUIET, || stage.receiver.count("/off") == 0).await;
+    stays("nothing for the disabled endpoint", QUIET, || {
+        stage.receiver.count("/off") == 0
+    })
+    .await;
 
     let path = format!("/api/v1/app/{}/endpoint/{endpoint}", stage.app);
-    stage.api.patch(&path, &json!({ "disabled": false })).await.unwrap();
+    stage
+        .api
+        .patch(&path, &json!({ "disabled": false }))
+        .await
+        .unwrap();
     stage.publish_user(2).await;
     stage.receiver.wait_for("/off", 1, LONG).await;
     stage.receiver.wait_for("/on", 2, LONG).await;
-    stays("the event from before does not come", QUIET, || stage.receiver.count("/off") == 1).await;
+    stays("the event from before does not come", QUIET, || {
+        stage.receiver.count("/off") == 1
+    })
+    .await;
     assert_eq!(stage.receiver.requests("/off")[0].text(), user(2));
 
-    stage.api.patch(&path, &json!({ "disabled": true })).await.unwrap();
+    stage
+        .api
+        .patch(&path, &json!({ "disabled": true }))
+        .await
+        .unwrap();
     stage.publish_user(3).await;
     stage.receiver.wait_for("/on", 3, LONG).await;
-    stays("nothing once it is disabled again", QUIET, || stage.receiver.count("/off") == 1).await;
+    stays("nothing once it is disabled again", QUIET, || {
+        stage.receiver.count("/off") == 1
+    })
+    .await;
 }
 
 /// Roles of their own: what one process wrote, others must not be late to know.
 async fn apart(deployment: &Deployment) -> [e2e::Nuncio; 3] {
-    let (api, router, sender) =
-        tokio::try_join!(deployment.start("api"), deployment.start("router"), deployment.start("sender"))
-            .expect("three processes");
+    let (api, router, sender) = tokio::try_join!(
+        deployment.start("api"),
+        deployment.start("router"),
+        deployment.start("sender")
+    )
+    .expect("three processes");
     [api, router, sender]
 }
 
@@ -171,9 +241,16 @@ async fn an_endpoint_created_and_published_to_at_once_is_never_missed() {
         }
         let body = json!({ "url": receiver.url(&format!("/{n}")), "eventTypes": [format!("new.{n}")] });
         api.create_endpoint_with(&app, &body).await.unwrap();
-        publisher.publish(&Event::new(&app, &format!("new.{n}"), user(n))).await.unwrap();
+        publisher
+            .publish(&Event::new(&app, &format!("new.{n}"), user(n)))
+            .await
+            .unwrap();
     }
-    receiver.wait_until("one delivery at each new endpoint", LONG, || receiver.total() >= 50).await;
+    receiver
+        .wait_until("one delivery at each new endpoint", LONG, || {
+            receiver.total() >= 50
+        })
+        .await;
     for n in 0..50 {
         assert_eq!(receiver.count(&format!("/{n}")), 1, "at the {n}th new endpoint");
     }
@@ -192,7 +269,10 @@ async fn an_endpoint_enabled_and_published_to_at_once_is_never_missed() {
     for n in 1..=20 {
         api.patch(&path, &json!({ "disabled": true })).await.unwrap();
         api.patch(&path, &json!({ "disabled": false })).await.unwrap();
-        publisher.publish(&Event::new(&app, "sync.user", user(n))).await.unwrap();
+        publisher
+            .publish(&Event::new(&app, "sync.user", user(n)))
+            .await
+            .unwrap();
         receiver.wait_for("/a", n, SHORT).await;
     }
 }
@@ -205,7 +285,11 @@ async fn an_endpoint_whose_queue_is_missing_gets_it_back_with_its_deliveries() {
     stage.receiver.wait_for("/a", 1, LONG).await;
 
     let queue = format!("{}.endpoint.{endpoint}", stage.deployment.namespace());
-    let deleted = stage.publisher.channel().queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await;
+    let deleted = stage
+        .publisher
+        .channel()
+        .queue_delete(queue.as_str().into(), QueueDeleteOptions::default())
+        .await;
     deleted.unwrap();
     for n in 1..=20 {
         stage.publish_user(n).await;
@@ -219,9 +303,16 @@ async fn a_message_posted_to_the_api_takes_the_same_way() {
     let stage = Stage::set(&[]).await;
     let endpoint = stage.endpoint("/a").await;
     let payload = json!({ "type": "sync.user", "userId": "user_1" });
-    let message = stage.api.create_message(&stage.app, "sync.user", &payload).await.unwrap();
+    let message = stage
+        .api
+        .create_message(&stage.app, "sync.user", &payload)
+        .await
+        .unwrap();
     let requests = stage.receiver.wait_for("/a", 1, LONG).await;
-    assert_eq!((requests[0].id(), requests[0].json()), (message.as_str(), payload));
+    assert_eq!(
+        (requests[0].id(), requests[0].json()),
+        (message.as_str(), payload)
+    );
     assert!(requests[0].is_signed_by(&stage.secret(&endpoint).await));
 
     let path = format!("/api/v1/app/{}/msg/{message}", stage.app);

@@ -16,14 +16,24 @@ fn field(attempts: &[Value], name: &str) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attempt_can_be_read_back_by_endpoint_and_by_message() {
     let stage = Stage::set(&[]).await;
-    stage.receiver.answer("/a", [Answer::status(503).body("come back later"), Answer::status(201).body("thanks")]);
+    stage.receiver.answer(
+        "/a",
+        [
+            Answer::status(503).body("come back later"),
+            Answer::status(201).body("thanks"),
+        ],
+    );
     let endpoint = stage.endpoint("/a").await;
     let other = stage.endpoint("/b").await;
     stage.publish_user(1).await;
     let message = stage.receiver.wait_for("/a", 2, LONG).await[0].id().to_owned();
 
     let attempts = eventually("both attempts are recorded", SHORT, || async {
-        let attempts = stage.api.attempts_by_endpoint(&stage.app, &endpoint).await.unwrap();
+        let attempts = stage
+            .api
+            .attempts_by_endpoint(&stage.app, &endpoint)
+            .await
+            .unwrap();
         (attempts.len() == 2).then_some(attempts)
     });
     // Newest first.
@@ -40,7 +50,10 @@ async fn every_attempt_can_be_read_back_by_endpoint_and_by_message() {
         assert!(attempt["responseDurationMs"].is_u64());
     }
     let times = field(&attempts, "timestamp");
-    assert!(times[0].as_str() > times[1].as_str(), "the second attempt was later: {times:?}");
+    assert!(
+        times[0].as_str() > times[1].as_str(),
+        "the second attempt was later: {times:?}"
+    );
 
     let of_message = eventually("the other endpoint's attempt is recorded", SHORT, || async {
         let attempts = stage.api.attempts_by_message(&stage.app, &message).await.unwrap();
@@ -48,12 +61,31 @@ async fn every_attempt_can_be_read_back_by_endpoint_and_by_message() {
     });
     let of_message = of_message.await;
     let ids: Vec<_> = field(&of_message, "id");
-    assert!(attempts.iter().all(|attempt| ids.contains(&attempt["id"])), "the same attempts by message: {ids:?}");
-    assert_eq!(field(&of_message, "endpointId").iter().filter(|id| **id == other.as_str()).count(), 1);
+    assert!(
+        attempts.iter().all(|attempt| ids.contains(&attempt["id"])),
+        "the same attempts by message: {ids:?}"
+    );
+    assert_eq!(
+        field(&of_message, "endpointId")
+            .iter()
+            .filter(|id| **id == other.as_str())
+            .count(),
+        1
+    );
 
-    let read = stage.api.read(&format!("/api/v1/app/{}/msg/{message}", stage.app)).await.unwrap();
-    assert_eq!((&read["id"], &read["eventType"]), (&message.as_str().into(), &"sync.user".into()));
-    assert_eq!(read["payload"].to_string(), serde_json::from_str::<Value>(&user(1)).unwrap().to_string());
+    let read = stage
+        .api
+        .read(&format!("/api/v1/app/{}/msg/{message}", stage.app))
+        .await
+        .unwrap();
+    assert_eq!(
+        (&read["id"], &read["eventType"]),
+        (&message.as_str().into(), &"sync.user".into())
+    );
+    assert_eq!(
+        read["payload"].to_string(),
+        serde_json::from_str::<Value>(&user(1)).unwrap().to_string()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +96,11 @@ async fn attempts_of_many_messages_come_in_pages_without_gaps_or_repeats() {
     stage.publisher.publish_all(events).await.unwrap();
     stage.receiver.wait_for("/a", 600, LONG).await;
     let attempts = eventually("all attempts are recorded", SHORT, || async {
-        let attempts = stage.api.attempts_by_endpoint(&stage.app, &endpoint).await.unwrap();
+        let attempts = stage
+            .api
+            .attempts_by_endpoint(&stage.app, &endpoint)
+            .await
+            .unwrap();
         (attempts.len() >= 600).then_some(attempts)
     });
     let attempts = attempts.await;

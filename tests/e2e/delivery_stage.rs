@@ -14,8 +14,11 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 /// The delays between the four attempts of a [`Deployment`]'s own ladder, without jitter.
-pub(crate) const LADDER: [Duration; 3] =
-    [Duration::from_millis(200), Duration::from_millis(400), Duration::from_millis(800)];
+pub(crate) const LADDER: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
 
 /// In which a whole ladder of a [`Deployment`] with its jitter has passed, and a busy machine has caught up.
 pub(crate) const QUIET: Duration = Duration::from_millis(3_500);
@@ -36,8 +39,12 @@ pub(crate) struct Stage {
 impl Stage {
     /// On the servers that tests share, with these settings.
     pub(crate) async fn set(settings: &[(&str, &str)]) -> Self {
-        let shared = Deployment::shared().await.expect("a deployment on the shared servers");
-        let deployment = settings.iter().fold(shared, |deployment, (key, value)| deployment.with(key, value));
+        let shared = Deployment::shared()
+            .await
+            .expect("a deployment on the shared servers");
+        let deployment = settings
+            .iter()
+            .fold(shared, |deployment, (key, value)| deployment.with(key, value));
         Self::on(deployment).await
     }
 
@@ -48,18 +55,31 @@ impl Stage {
         let publisher = deployment.publisher().await.expect("a publisher");
         let receiver = Receiver::start().await.expect("a receiver");
         let app = api.create_app("Acme").await.expect("an app");
-        Self { deployment, nuncio, api, publisher, receiver, app }
+        Self {
+            deployment,
+            nuncio,
+            api,
+            publisher,
+            receiver,
+            app,
+        }
     }
 
     /// An endpoint of the stage's app for all event types, at this path of the stage's receiver.
     pub(crate) async fn endpoint(&self, path: &str) -> String {
-        let created = self.api.create_endpoint(&self.app, &self.receiver.url(path)).await;
+        let created = self
+            .api
+            .create_endpoint(&self.app, &self.receiver.url(path))
+            .await;
         created.expect("an endpoint")
     }
 
     /// The signing secret of an endpoint of the stage's app.
     pub(crate) async fn secret(&self, endpoint: &str) -> String {
-        self.api.endpoint_secret(&self.app, endpoint).await.expect("an endpoint has a secret")
+        self.api
+            .endpoint_secret(&self.app, endpoint)
+            .await
+            .expect("an endpoint has a secret")
     }
 
     /// Publishes `sync.user` with [`user`]`(n)` to the stage's app.
@@ -97,16 +117,33 @@ pub(crate) fn assert_retries(requests: &[Received], delays: &[Duration]) {
     for (nth, pair) in requests.windows(2).enumerate() {
         let gap = pair[1].at - pair[0].at;
         let delay = delays[nth.min(delays.len() - 1)];
-        assert!(gap >= delay, "attempt {} came {gap:?} after the last, which is early: {delay:?}", nth + 2);
-        assert_eq!(pair[0].id(), pair[1].id(), "a retry has the id of the first attempt");
-        assert_eq!(pair[0].body, pair[1].body, "a retry has the body of the first attempt");
-        assert!(seconds(&pair[1]) >= seconds(&pair[0]), "a retry is signed at its own time");
+        assert!(
+            gap >= delay,
+            "attempt {} came {gap:?} after the last, which is early: {delay:?}",
+            nth + 2
+        );
+        assert_eq!(
+            pair[0].id(),
+            pair[1].id(),
+            "a retry has the id of the first attempt"
+        );
+        assert_eq!(
+            pair[0].body, pair[1].body,
+            "a retry has the body of the first attempt"
+        );
+        assert!(
+            seconds(&pair[1]) >= seconds(&pair[0]),
+            "a retry is signed at its own time"
+        );
     }
 }
 
 /// The `webhook-timestamp`.
 pub(crate) fn seconds(request: &Received) -> i64 {
-    request.header("webhook-timestamp").parse().expect("the timestamp is a number of seconds")
+    request
+        .header("webhook-timestamp")
+        .parse()
+        .expect("the timestamp is a number of seconds")
 }
 
 /// The operational events of one namespace since [`Stage::operations`].
@@ -120,27 +157,56 @@ impl<'stage> Operations<'stage> {
     pub(crate) async fn follow(publisher: &'stage Publisher, namespace: &str) -> Self {
         let queue = format!("{namespace}.{OPERATIONS_QUEUE}");
         let exchange = format!("{namespace}.operations");
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
         let channel = publisher.channel();
-        let declared = channel.queue_declare(queue.as_str().into(), durable, FieldTable::default()).await;
+        let declared = channel
+            .queue_declare(queue.as_str().into(), durable, FieldTable::default())
+            .await;
         declared.expect("a queue for operational events");
         let bind = QueueBindOptions::default();
         let bound = channel
-            .queue_bind(queue.as_str().into(), exchange.as_str().into(), "#".into(), bind, FieldTable::default())
+            .queue_bind(
+                queue.as_str().into(),
+                exchange.as_str().into(),
+                "#".into(),
+                bind,
+                FieldTable::default(),
+            )
             .await;
         bound.expect("the exchange of operational events exists");
-        Self { publisher, seen: Vec::new() }
+        Self {
+            publisher,
+            seen: Vec::new(),
+        }
     }
 
     /// The bodies of all events of this type so far, in order; each says its own type.
     pub(crate) async fn of_type(&mut self, kind: &str) -> Vec<Value> {
-        let taken = |queue| async move { self.publisher.take(queue).await.expect("the queue is there") };
-        while let Some(Taken { body, routing_key, .. }) = taken(OPERATIONS_QUEUE).await {
+        while let Some(taken) = self
+            .publisher
+            .take(OPERATIONS_QUEUE)
+            .await
+            .expect("the queue is there")
+        {
+            let Taken {
+                body, routing_key, ..
+            } = taken;
             let body: Value = serde_json::from_slice(&body).expect("operational events are JSON");
-            assert_eq!(body["type"], routing_key.as_str(), "an operational event's type is its routing key");
+            assert_eq!(
+                body["type"],
+                routing_key.as_str(),
+                "an operational event's type is its routing key"
+            );
             self.seen.push((routing_key, body));
         }
-        self.seen.iter().filter(|(seen, _)| seen == kind).map(|(_, body)| body.clone()).collect()
+        self.seen
+            .iter()
+            .filter(|(seen, _)| seen == kind)
+            .map(|(_, body)| body.clone())
+            .collect()
     }
 
     /// The body of the first event of this type, waiting for it.
@@ -150,7 +216,11 @@ impl<'stage> Operations<'stage> {
             if let Some(body) = self.of_type(kind).await.first() {
                 return body.clone();
             }
-            assert!(Instant::now() < deadline, "no {kind} within {within:?}, but {:?}", self.seen);
+            assert!(
+                Instant::now() < deadline,
+                "no {kind} within {within:?}, but {:?}",
+                self.seen
+            );
             sleep(Duration::from_millis(50)).await;
         }
     }

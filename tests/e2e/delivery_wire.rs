@@ -25,7 +25,9 @@ fn is_verified(request: &Received, key: &str) -> bool {
             signature: header("signature"),
             body: &request.body,
         };
-        verifier.verify(&signed, Clock::system().now() / 1_000, TOLERANCE).is_ok()
+        verifier
+            .verify(&signed, Clock::system().now() / 1_000, TOLERANCE)
+            .is_ok()
     })
 }
 
@@ -49,13 +51,23 @@ async fn a_payload_arrives_byte_for_byte() {
         r#"{"é":"🦀","escaped":"\u00e9\u0000\/\ud83e\udd80"}"#,
         &largest,
     ];
-    let events = bodies.iter().map(|body| Event::new(&stage.app, "sync.user", (*body).to_owned()));
+    let events = bodies
+        .iter()
+        .map(|body| Event::new(&stage.app, "sync.user", (*body).to_owned()));
     stage.publisher.publish_all(events).await.unwrap();
 
     let requests = stage.receiver.wait_for("/a", bodies.len(), LONG).await;
     let arrived: HashSet<Bytes> = requests.iter().map(|request| request.body.clone()).collect();
-    let published: HashSet<Bytes> = bodies.iter().map(|body| Bytes::from((*body).to_owned())).collect();
-    assert!(arrived == published, "{} of {} bodies are the same", arrived.intersection(&published).count(), bodies.len());
+    let published: HashSet<Bytes> = bodies
+        .iter()
+        .map(|body| Bytes::from((*body).to_owned()))
+        .collect();
+    assert!(
+        arrived == published,
+        "{} of {} bodies are the same",
+        arrived.intersection(&published).count(),
+        bodies.len()
+    );
     for request in requests {
         assert_eq!(request.header("content-length"), request.body.len().to_string());
         assert!(is_verified(&request, &secret));
@@ -68,7 +80,13 @@ async fn a_delivery_has_the_headers_of_the_contract_and_the_endpoints_own() {
     let endpoint = stage.endpoint("/a?token=1").await;
     let own = json!({ "headers": { "x-tenant": "acme", "Authorization": "Bearer its-own" } });
     let path = format!("/api/v1/app/{}/endpoint/{endpoint}/headers", stage.app);
-    stage.api.call(http::Method::PUT, &path, Some(&own)).await.unwrap().success().unwrap();
+    stage
+        .api
+        .call(http::Method::PUT, &path, Some(&own))
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let event = Event::new(&stage.app, "sync.user", "{}")
         .header("traceparent", AMQPValue::LongString(LongString::from(parent)))
@@ -78,28 +96,50 @@ async fn a_delivery_has_the_headers_of_the_contract_and_the_endpoints_own() {
         let before = stage.receiver.count("/a");
         stage.publisher.publish(&event).await.unwrap();
         let requests = stage.receiver.wait_for("/a", before + 1, SHORT).await;
-        requests.into_iter().find(|request| request.header("x-tenant") == "acme")
+        requests
+            .into_iter()
+            .find(|request| request.header("x-tenant") == "acme")
     });
     let request = request.await;
 
     assert_eq!(request.method, "POST");
     assert_eq!(request.header("content-type"), "application/json");
-    assert_eq!(request.header("user-agent"), format!("Nuncio/{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        request.header("user-agent"),
+        format!("Nuncio/{}", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(request.header("authorization"), "Bearer its-own");
     assert_eq!(request.header("host"), stage.receiver.address().to_string());
-    assert!(request.headers.get("accept-encoding").is_none(), "no answer is to be compressed");
-    assert!(request.headers.get("x-unknown").is_none(), "unknown headers of the event stay inside");
-    assert!(request.header("traceparent").starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+    assert!(
+        request.headers.get("accept-encoding").is_none(),
+        "no answer is to be compressed"
+    );
+    assert!(
+        request.headers.get("x-unknown").is_none(),
+        "unknown headers of the event stay inside"
+    );
+    assert!(
+        request
+            .header("traceparent")
+            .starts_with("00-0af7651916cd43dd8448eb211c80319c-")
+    );
     assert!(request.id().starts_with("msg_") && !request.id().contains('.'));
     for name in ["id", "timestamp", "signature"] {
-        let values = [format!("webhook-{name}"), format!("svix-{name}")].map(|name| request.header(&name).to_owned());
-        assert!(!values[0].is_empty() && values[0] == values[1], "{name}: {values:?}");
+        let values =
+            [format!("webhook-{name}"), format!("svix-{name}")].map(|name| request.header(&name).to_owned());
+        assert!(
+            !values[0].is_empty() && values[0] == values[1],
+            "{name}: {values:?}"
+        );
     }
     assert!((Clock::system().now() / 1_000 - seconds(&request)).abs() <= 300);
     let secret = stage.secret(&endpoint).await;
     assert!(is_verified(&request, &secret) && request.is_signed_by(&secret));
     let signatures: Vec<_> = request.header("webhook-signature").split(' ').collect();
-    assert!(signatures.len() == 1 && signatures[0].starts_with("v1,"), "{signatures:?}");
+    assert!(
+        signatures.len() == 1 && signatures[0].starts_with("v1,"),
+        "{signatures:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,8 +150,14 @@ async fn a_retry_is_signed_anew_under_the_same_id() {
     stage.publish_user(1).await;
     let requests = stage.receiver.wait_for("/a", 2, LONG).await;
     assert_retries(&requests, &LADDER);
-    assert!(seconds(&requests[1]) > seconds(&requests[0]), "the second is signed more than a second later");
-    assert_ne!(requests[0].header("webhook-signature"), requests[1].header("webhook-signature"));
+    assert!(
+        seconds(&requests[1]) > seconds(&requests[0]),
+        "the second is signed more than a second later"
+    );
+    assert_ne!(
+        requests[0].header("webhook-signature"),
+        requests[1].header("webhook-signature")
+    );
     let secret = stage.secret(&endpoint).await;
     assert!(requests.iter().all(|request| is_verified(request, &secret)));
 }
@@ -140,8 +186,16 @@ async fn signature_headers_come_in_the_configured_family_alone() {
         stage.publish_user(1).await;
         let request = stage.receiver.wait_for("/a", 1, LONG).await.remove(0);
         for name in ["id", "timestamp", "signature"] {
-            assert!(request.headers.contains_key(format!("{there}-{name}")), "{setting}: {:?}", request.headers);
-            assert!(!request.headers.contains_key(format!("{absent}-{name}")), "{setting}: {:?}", request.headers);
+            assert!(
+                request.headers.contains_key(format!("{there}-{name}")),
+                "{setting}: {:?}",
+                request.headers
+            );
+            assert!(
+                !request.headers.contains_key(format!("{absent}-{name}")),
+                "{setting}: {:?}",
+                request.headers
+            );
         }
     }
 }

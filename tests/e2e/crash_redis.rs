@@ -1,0 +1,84 @@
+//! A Redis that forgets, or is away: deliveries go on, within the budget that travels with them.
+
+use std::time::Duration;
+
+use e2e::{Answer, Deployment, Event, LONG, Redis, eventually};
+
+use crate::delivery_stage::{Stage, assert_retries, stays, user};
+
+/// On the shared broker with a Redis of the test's own.
+async fn stage_on(redis: &Redis, settings: &[(&str, &str)]) -> Stage {
+    let shared = Deployment::shared()
+        .await
+        .expect("a deployment")
+        .with("NUNCIO_REDIS_URL", redis.url());
+    let deployment = settings
+        .iter()
+        .fold(shared, |deployment, (key, value)| deployment.with(key, value));
+    Stage::on(deployment).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_emptied_in_the_middle_of_a_retry_changes_neither_the_delivery_nor_its_budget() {
+    let redis = Redis::start().await.unwrap();
+    let settings = [
+        ("NUNCIO_RETRY_FIRST", "1s"),
+        ("NUNCIO_RETRY_FACTOR", "1.5"),
+        ("NUNCIO_RETRY_CEILING", "3s"),
+    ];
+    let stage = stage_on(&redis, &settings).await;
+    let delays = [1_000, 1_500, 2_250].map(Duration::from_millis);
+    stage.receiver.answer(
+        "/recovers",
+        [Answer::status(500), Answer::status(500), Answer::ok()],
+    );
+    stage.receiver.answer("/never", [Answer::status(500)]);
+    let endpoint = stage.endpoint("/recovers").await;
+    stage.endpoint("/never").await;
+    let secret = stage.secret(&endpoint).await;
+    stage.publish_user(1).await;
+    stage.receiver.wait_for("/recovers", 1, LONG).await;
+    stage.receiver.wait_for("/never", 1, LONG).await;
+    redis.command(&["FLUSHALL"]).await.unwrap();
+
+    let recovered = stage.receiver.wait_for("/recovers", 3, LONG).await;
+    let spent = stage.receiver.wait_for("/never", 4, LONG).await;
+    stays("both have ended", Duration::from_secs(6), || {
+        stage.receiver.total() == 7
+    })
+    .await;
+    assert_retries(&recovered, &delays);
+    assert_retries(&spent, &delays);
+    assert!(recovered.iter().all(|request| request.is_signed_by(&secret)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_and_retries_go_on_while_redis_is_away_and_are_recorded_when_it_is_back() {
+    let mut redis = Redis::start().await.unwrap();
+    let stage = stage_on(&redis, &[]).await;
+    stage.receiver.answer_with("/a", |nth, _| {
+        if nth % 2 == 0 {
+            Answer::status(500)
+        } else {
+            Answer::ok()
+        }
+    });
+    let endpoint = stage.endpoint("/a").await;
+    stage.publish_user(0).await;
+    stage.receiver.wait_for("/a", 2, LONG).await;
+
+    // In order, so that what was written is on disk.
+    redis.stop().await.unwrap();
+    let events = (1..=5).map(|n| Event::new(&stage.app, "sync.user", user(n)));
+    stage.publisher.publish_all(events).await.unwrap();
+    stage.receiver.wait_for("/a", 12, LONG).await;
+    assert_eq!(stage.receiver.times_by_id("/a").len(), 6);
+    redis.restart().await.unwrap();
+    eventually("every attempt is recorded in the end", LONG, || async {
+        let attempts = stage.api.attempts_by_endpoint(&stage.app, &endpoint).await.ok()?;
+        (attempts.len() == 12).then_some(())
+    })
+    .await;
+    stage.publish_user(6).await;
+    stage.receiver.wait_for("/a", 14, LONG).await;
+}
