@@ -1,5 +1,6 @@
 //! Endpoint URLs: everything that must be refused, what it is refused as, and the canonical form of what is taken.
 
+use nuncio_egress::address::refusal;
 use nuncio_egress::{EndpointUrl, OwnAddresses, UrlRules};
 use proptest::prelude::*;
 
@@ -245,6 +246,12 @@ proptest! {
         if let Ok(canonical) = parse(&text) {
             prop_assert_eq!(parse(&canonical), Ok(canonical.clone()));
             prop_assert!(canonical.is_ascii());
+            let host = url::Url::parse(&canonical).expect("canonical").host().map(|host| host.to_owned());
+            match host.expect("a host") {
+                url::Host::Ipv4(ip) => prop_assert_eq!(refusal(ip.into(), &[]), None),
+                url::Host::Ipv6(ip) => prop_assert_eq!(refusal(ip.into(), &[]), None),
+                url::Host::Domain(name) => prop_assert!(!name.ends_with("localhost")),
+            }
             prop_assert!(!canonical.contains(['#', ' ', '\t', '\\']));
         }
     }
