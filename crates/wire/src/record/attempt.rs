@@ -144,7 +144,11 @@ impl AttemptRecord {
             event_type: self.t.parse().map_err(|_| RecordError::field(NOUN, "t"))?,
             url,
             number: AttemptNumber::nth(self.n).ok_or(RecordError::field(NOUN, "n"))?,
-            trigger: if self.g == 0 { Trigger::Scheduled } else { Trigger::Manual },
+            trigger: if self.g == 0 {
+                Trigger::Scheduled
+            } else {
+                Trigger::Manual
+            },
             outcome: decode_outcome(&self.o, self.ra.map(Duration::from_millis)),
             started_at: UnixMillis(self.s),
             duration: Duration::from_millis(self.d),

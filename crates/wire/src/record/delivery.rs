@@ -188,7 +188,11 @@ mod tests {
 
     #[test]
     fn every_routing_reads_back_as_it_was_written() {
-        for routing in [Routing::Disabled, Routing::OtherEventTypes, Routing::OtherChannels] {
+        for routing in [
+            Routing::Disabled,
+            Routing::OtherEventTypes,
+            Routing::OtherChannels,
+        ] {
             let read = DeliveryRecord::parse(encode_routing(routing), AT);
             assert_eq!(read, Some(DeliveryRecord::NotRouted(routing)));
         }
@@ -205,8 +209,11 @@ mod tests {
 
     #[test]
     fn positions_of_attempts_are_offsets_from_the_publication() {
-        let DeliveryRecord::Routed { state, buffered, attempts } =
-            DeliveryRecord::parse("r3bs5@7|zz,-1.2,100.a", AT).unwrap()
+        let DeliveryRecord::Routed {
+            state,
+            buffered,
+            attempts,
+        } = DeliveryRecord::parse("r3bs5@7|zz,-1.2,100.a", AT).unwrap()
         else {
             panic!("a routed delivery was written");
         };

@@ -62,11 +62,15 @@ impl MessageRecord {
             empty = false;
             match name {
                 field::EVENT_TYPE => {
-                    let parsed = value.parse().map_err(|_| RecordError::field(NOUN, field::EVENT_TYPE))?;
+                    let parsed = value
+                        .parse()
+                        .map_err(|_| RecordError::field(NOUN, field::EVENT_TYPE))?;
                     event_type = Some(parsed);
                 }
                 field::PUBLISHED => {
-                    let parsed = value.parse().map_err(|_| RecordError::field(NOUN, field::PUBLISHED))?;
+                    let parsed = value
+                        .parse()
+                        .map_err(|_| RecordError::field(NOUN, field::PUBLISHED))?;
                     published = Some(UnixMillis(parsed));
                 }
                 field::EVENT_ID => event_id = Some(value.to_owned()),
