@@ -110,6 +110,8 @@ build() {
         die "cargo $version is too old: Nuncio needs Rust $rust_least or newer (rustup update stable)"
 }
 
+want_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv); }
+
 # virtual_environment DIR REQUIREMENT…: exists afterwards with exactly these packages; made anew when they change.
 virtual_environment() {
     local dir=$1
@@ -117,10 +119,8 @@ virtual_environment() {
     if [[ $(cat "$dir/.requirements" 2>/dev/null) == "$*" ]]; then
         return 0
     fi
-    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        packages+=(python3 python3-venv)
-        install_packages
-    fi
+    want_venv
+    install_packages
     rm -rf "$dir"
     python3 -m venv "$dir"
     "$dir/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
@@ -140,24 +140,11 @@ check() {
 }
 
 sdk() {
-    locked virtual_environment "$cache/sdk/python" svix==1.99.1 standardwebhooks==1.1.0
-    locked node_modules "$cache/sdk/node" svix@1.99.1 standardwebhooks@1.1.1
-}
-
-# Node's packages in a directory of their own, like the virtual environment.
-node_modules() {
-    local dir=$1
-    shift
-    if [[ $(cat "$dir/.requirements" 2>/dev/null) == "$*" ]]; then
-        return 0
-    fi
+    want_venv
     want node nodejs
     want npm npm
     install_packages
-    rm -rf "$dir"
-    mkdir -p "$dir"
-    (cd "$dir" && npm init -y >/dev/null && npm install --silent --no-audit --no-fund "$@")
-    printf '%s' "$*" >"$dir/.requirements"
+    "$here/sdks.sh" >/dev/null
 }
 
 # Copies of this script that share a home directory make these one after the other.

@@ -44,8 +44,6 @@ heading 'Tests'
 mkdir "$run/tmp"
 export NUNCIO_TEST_AMQP_URL=${NUNCIO_AMQP_URL:?} NUNCIO_TEST_REDIS_URL=${NUNCIO_REDIS_URL:?}
 export NUNCIO_BIN=$nuncio_bin TMPDIR=$run/tmp
-export NUNCIO_SDK_PYTHON=$HOME/.cache/nuncio/sdk/python/bin/python
-export NUNCIO_SDK_NODE_MODULES=$HOME/.cache/nuncio/sdk/node/node_modules
 # Not what the binary under test should find by itself.
 unset NUNCIO_AMQP_URL NUNCIO_REDIS_URL
 
