@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{completions, config, listen, token};
+use crate::command::{completions, config, listen, publish, token};
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
 #[derive(Debug, Parser)]
@@ -21,6 +21,11 @@ pub(crate) struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Publish one event, one of the six changes, or events from standard input, and wait for the confirms
+    ///
+    /// Without --type and without one of the six changes, events are read from standard input, one JSON object a line:
+    /// {"app": …, "type": …, "payload": …, "id": …, "channels": […]}, of which type and payload are needed.
+    Publish(publish::PublishArgs),
     /// Receive deliveries on this machine, verify and print them; fail on purpose to try retries
     Listen(listen::ListenArgs),
     /// Mint an API token and print it

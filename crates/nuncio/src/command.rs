@@ -3,6 +3,7 @@
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod listen;
+pub(crate) mod publish;
 pub(crate) mod token;
 
 use std::future::Future;

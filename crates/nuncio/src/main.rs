@@ -6,6 +6,7 @@
 
 mod cli;
 mod command;
+mod host;
 mod output;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Publish(args) => command::publish::run(args),
         Command::Listen(args) => command::listen::run(args),
         Command::Token(args) => command::token::run(&args),
         Command::Config(args) => command::config::run(&args),

@@ -24,6 +24,14 @@ pub(crate) fn note(text: &str) {
     writeln!(std::io::stderr().lock(), "{text}").unwrap_or_default();
 }
 
+/// Writes `text` to standard error as it is, to be drawn over.
+pub(crate) fn draw(text: &str) {
+    let mut out = std::io::stderr().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .unwrap_or_default();
+}
+
 /// Writes an error to standard error.
 pub(crate) fn complain(text: &str) {
     note(&format!("nuncio: {text}"));

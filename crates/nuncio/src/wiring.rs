@@ -12,12 +12,14 @@ use nuncio_broker::{Broker, BrokerConfig, EndpointQueueType};
 use nuncio_domain::RetryPolicy;
 use nuncio_egress::{EgressConfig, HttpClient, OwnAddresses, UrlRules};
 use nuncio_runtime::config;
-use nuncio_runtime::{Config, ConnectUrl, Dice};
+use nuncio_runtime::{Config, ConnectUrl};
 use nuncio_store::{Store, StoreConfig};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
+
+use crate::host;
 
 /// How long shared services may take to end after the roles have.
 const SERVICES_DEADLINE: Duration = Duration::from_secs(5);
@@ -42,7 +44,7 @@ pub(crate) fn retry_policy(config: &Config) -> anyhow::Result<RetryPolicy> {
 /// How to reach RabbitMQ for `role`.
 pub(crate) fn broker_config(config: &Config, role: &str) -> anyhow::Result<BrokerConfig> {
     let urls = config.amqp_urls.iter().map(|url| url.expose().to_owned()).collect();
-    let mut broker = BrokerConfig::new(urls, &config.namespace, format!("{role}@{}", hostname()));
+    let mut broker = BrokerConfig::new(urls, &config.namespace, format!("{role}@{}", host::name()));
     broker.endpoint_queue_type = match config.endpoint_queue_type {
         config::EndpointQueueType::Classic => EndpointQueueType::Classic,
         config::EndpointQueueType::Quorum => EndpointQueueType::Quorum,
@@ -123,20 +125,6 @@ fn usual_port(url: &ConnectUrl) -> u16 {
         sentinel if sentinel.ends_with("+sentinel") => SENTINEL_PORT,
         _ => REDIS_PORT,
     }
-}
-
-/// The machine's name, for people who look at RabbitMQ's connections.
-pub(crate) fn hostname() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .map(|name| name.trim().to_owned());
-    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
-}
-
-/// A name that no other process has, now or before: a restarted process is a new member.
-pub(crate) fn member_name(dice: &Dice) -> String {
-    format!("{}-{}-{:08x}", hostname(), std::process::id(), dice.u32())
 }
 
 /// The tasks that all roles need until they have ended.

@@ -19,5 +19,5 @@ pub use clock::{Clock, SettableClock};
 pub use config::{Config, ConfigArgs, ConfigError, ConnectUrl};
 pub use dice::Dice;
 pub use health::Health;
-pub use lifecycle::{Ending, Lifecycle};
+pub use lifecycle::{Ending, Lifecycle, Signals};
 pub use metrics::Metrics;
