@@ -29,6 +29,8 @@ pub struct EventType {
     pub feature_flag: Option<String>,
     /// The name of the group it is shown in.
     pub group_name: Option<String>,
+    /// Whether payloads must fit the newest schema.
+    pub enforce_schema: bool,
     /// When it was created.
     pub created_at: UnixMillis,
     /// When it was last changed.
@@ -52,6 +54,8 @@ struct EventTypeRecord {
     feature_flag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group_name: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    enforce_schema: bool,
     created_at: i64,
     updated_at: i64,
     #[serde(flatten)]
@@ -68,6 +72,7 @@ impl EventTypeRecord {
             schemas: event_type.schemas.clone(),
             feature_flag: event_type.feature_flag.clone(),
             group_name: event_type.group_name.clone(),
+            enforce_schema: event_type.enforce_schema,
             created_at: event_type.created_at.0,
             updated_at: event_type.updated_at.0,
             extra,
@@ -83,6 +88,7 @@ impl EventTypeRecord {
             schemas: self.schemas.clone(),
             feature_flag: self.feature_flag.clone(),
             group_name: self.group_name.clone(),
+            enforce_schema: self.enforce_schema,
             created_at: UnixMillis(self.created_at),
             updated_at: UnixMillis(self.updated_at),
         }
@@ -297,6 +303,7 @@ fn seeds(now: UnixMillis) -> [EventType; 2] {
             schemas: Some(Map::from_iter([("1".to_owned(), schema)])),
             feature_flag: None,
             group_name: None,
+            enforce_schema: false,
             created_at: now,
             updated_at: now,
         }

@@ -21,6 +21,7 @@ macro_rules! scripts {
 
 scripts! {
     ACCEPT => "accept.lua",
+    ACCEPT_ONCE => "accept_once.lua",
     CLAIM => "claim.lua",
     CHANGE_APP => "change_app.lua",
     CHANGE_ENDPOINT => "change_endpoint.lua",
