@@ -44,7 +44,7 @@ pub use change::Change;
 pub use error::{ConnectError, PublishError};
 pub use nuncio_broker::{Broker, BrokerError, BrokerState, EndpointQueueType, LinkState, QueueDepth};
 pub use nuncio_domain::{Channel, Event, EventTypeName, MessageId};
-pub use nuncio_wire::{DeliveryEnvelope, SetAsideReason, TraceContext};
+pub use nuncio_wire::{DeliveryEnvelope, EndpointChange, Operation, SetAsideReason, TraceContext};
 pub use operator::{Operator, SetAside};
 pub use producer::{Producer, ProducerBuilder};
 pub use publication::{Extras, Receipt};
