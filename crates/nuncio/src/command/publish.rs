@@ -262,7 +262,7 @@ impl Publishing<'_> {
                 self.progress.unconfirmed += 1;
                 self.tell(&at(line, &chain(&error)));
                 let hopeless = !matches!(error, PublishError::Unconfirmed { .. });
-                if hopeless && self.stopped.is_none() {
+                if hopeless && line.is_some() && self.stopped.is_none() {
                     self.stopped = Some(Stopped::Hopeless);
                 }
                 !hopeless

@@ -32,7 +32,7 @@ impl Progress {
         );
         for (count, what) in [
             (self.unconfirmed, "NOT CONFIRMED"),
-            (self.unreadable, "unreadable lines"),
+            (self.unreadable, "unreadable"),
         ] {
             if count > 0 {
                 line.push_str(&format!(", {count} {what}"));
@@ -67,7 +67,7 @@ mod tests {
         };
         assert_eq!(
             progress.line(Duration::from_secs(1)),
-            "published 3, confirmed 2, 2 a second, 1 NOT CONFIRMED, 4 unreadable lines"
+            "published 3, confirmed 2, 2 a second, 1 NOT CONFIRMED, 4 unreadable"
         );
         let unreadable = Progress {
             unreadable: 1,
