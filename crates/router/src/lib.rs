@@ -1,1 +1,99 @@
-//! Under construction.
+//! Fans each event out to the queues of the endpoints that want it.
+//!
+//! Owns the way from `<ns>.ingest` to `<ns>.deliveries`, what is set aside on it, and what came back unroutable.
+//! Guarantees that an event is acknowledged only after its whole fan-out was confirmed, that one message id is fanned
+//! out once within the retention, and that what cannot be read is set aside with the reason.
+//! Refuses to know HTTP, secrets and endpoints' health. Any number of routers share the work.
+
+mod batch;
+mod fanout;
+mod ingest;
+mod set_aside;
+mod unroutable;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nuncio_broker::{Broker, BrokerError, Publisher};
+use nuncio_runtime::{Clock, Dice, Lifecycle};
+use nuncio_store::{Directory, Recorder, Store};
+
+/// How long a publish may take, resends included, before its event goes back to the queue.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(30);
+/// How often a router that cannot declare the topology tries again.
+const DECLARE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a router works with.
+#[derive(Clone)]
+pub struct RouterParts {
+    /// The connections to RabbitMQ.
+    pub broker: Broker,
+    /// The connections to Redis.
+    pub store: Store,
+    /// Apps and endpoints in memory.
+    pub directory: Directory,
+    /// Where states of deliveries are recorded.
+    pub recorder: Recorder,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where ids come from.
+    pub dice: Dice,
+    /// What every task belongs to.
+    pub life: Lifecycle,
+    /// A name that no other process has.
+    pub name: String,
+    /// Bytes of a payload, at most.
+    pub payload_bytes_max: usize,
+}
+
+/// The parts as the tasks share them.
+struct Shared {
+    parts: RouterParts,
+    publisher: Publisher,
+}
+
+/// Runs a router until its life is told to stop; what it holds is then finished or returned to the queue.
+///
+/// # Errors
+/// When the topology exists with other arguments, which only a person can mend.
+pub async fn run(parts: RouterParts) -> Result<(), BrokerError> {
+    if !declare(&parts).await? {
+        return Ok(());
+    }
+    let shared = Arc::new(Shared {
+        publisher: parts.broker.publisher(),
+        parts,
+    });
+    let unroutable = tokio_util::task::AbortOnDropHandle::new(
+        shared
+            .parts
+            .life
+            .tracker
+            .spawn(unroutable::run(Arc::clone(&shared))),
+    );
+    ingest::run(Arc::clone(&shared)).await;
+    if let Err(error) = unroutable.await {
+        tracing::error!(%error, "the task that follows unroutable deliveries ended early");
+    }
+    Ok(())
+}
+
+/// Declares the topology, trying again while RabbitMQ is away; false when told to stop meanwhile.
+async fn declare(parts: &RouterParts) -> Result<bool, BrokerError> {
+    loop {
+        match parts.broker.declare_topology().await {
+            Ok(()) => return Ok(true),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(
+                    error = nuncio_runtime::lifecycle::chain(&error),
+                    "the topology is not declared yet"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = parts.life.soft.cancelled() => return Ok(false),
+            () = tokio::time::sleep(DECLARE_PAUSE) => {}
+        }
+    }
+}

@@ -1,1 +1,149 @@
-//! Under construction.
+//! Delivers what waits in the endpoints' queues by signed HTTP requests.
+//!
+//! Owns the lanes of the endpoints that are assigned to this sender, the attempt, and what follows from it: the record,
+//! the retry on the ladder, the disabled endpoint, the operational event.
+//! Guarantees that a delivery is acknowledged only after its success was recorded or its retry was confirmed, that an
+//! attempt already recorded is not made again, and that one endpoint's trouble keeps to its own lane.
+//! Refuses to know routing and the API. Any number of senders share the work.
+
+mod deliver;
+mod lane;
+mod lanes;
+mod membership;
+mod prepared;
+mod settle;
+mod streak;
+mod tell;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nuncio_broker::{Broker, BrokerError, Publisher};
+use nuncio_domain::{RetryPolicy, SenderId};
+use nuncio_egress::{HttpClient, UrlRules};
+use nuncio_runtime::{Clock, Dice, Lifecycle};
+use nuncio_store::{Directory, Recorder, StateReader, Store};
+use tokio::sync::Semaphore;
+
+/// How often a sender that cannot declare the topology tries again.
+const DECLARE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Which families of headers carry id, timestamp and signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignatureHeaders {
+    /// `webhook-*`, as Standard Webhooks has them.
+    Webhook,
+    /// `svix-*`.
+    Svix,
+    /// Both.
+    Both,
+}
+
+/// What the configuration says to senders.
+#[derive(Debug, Clone)]
+pub struct SenderSettings {
+    /// The retry schedule.
+    pub policy: RetryPolicy,
+    /// How long one attempt may take, the response's body included.
+    pub request_timeout: Duration,
+    /// Requests under way per endpoint, at most.
+    pub endpoint_concurrency: u32,
+    /// Requests under way in all, at most.
+    pub sender_concurrency: u32,
+    /// How long an endpoint may only fail before it is disabled.
+    pub disable_after: Duration,
+    /// Which signature headers to send.
+    pub signature_headers: SignatureHeaders,
+    /// Which URLs may be posted to.
+    pub url_rules: UrlRules,
+}
+
+/// What a sender works with.
+#[derive(Clone)]
+pub struct SenderParts {
+    /// The connections to RabbitMQ.
+    pub broker: Broker,
+    /// The connections to Redis.
+    pub store: Store,
+    /// Apps, endpoints and their secrets in memory.
+    pub directory: Directory,
+    /// Where attempts are recorded.
+    pub recorder: Recorder,
+    /// Where states of deliveries are looked up.
+    pub states: StateReader,
+    /// The guarded HTTP client.
+    pub http: HttpClient,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where ids and jitter come from.
+    pub dice: Dice,
+    /// What every task belongs to.
+    pub life: Lifecycle,
+    /// A name that no other process has.
+    pub id: SenderId,
+    /// The configuration.
+    pub settings: SenderSettings,
+}
+
+/// The parts as the tasks share them.
+struct Shared {
+    parts: SenderParts,
+    publisher: Publisher,
+    permits: Permits,
+}
+
+/// Requests under way in all: half for endpoints that answer, half for those of which that is not known, so that many
+/// hanging ones cannot starve the others.
+struct Permits {
+    proven: Semaphore,
+    unproven: Semaphore,
+}
+
+impl Permits {
+    fn new(limit: u32) -> Self {
+        let half = (limit as usize / 2).max(1);
+        Self {
+            proven: Semaphore::new(half),
+            unproven: Semaphore::new((limit as usize - half.min(limit as usize)).max(1)),
+        }
+    }
+}
+
+/// Runs a sender until its life is told to stop: what is under way is finished, the rest returned to its queues.
+///
+/// # Errors
+/// When the topology exists with other arguments, which only a person can mend.
+pub async fn run(parts: SenderParts) -> Result<(), BrokerError> {
+    if !declare(&parts).await? {
+        return Ok(());
+    }
+    let members = membership::join(&parts).await;
+    let shared = Arc::new(Shared {
+        publisher: parts.broker.publisher(),
+        permits: Permits::new(parts.settings.sender_concurrency),
+        parts,
+    });
+    lanes::run(Arc::clone(&shared), members).await;
+    membership::leave(&shared.parts).await;
+    Ok(())
+}
+
+/// Declares the topology, trying again while RabbitMQ is away; false when told to stop meanwhile.
+async fn declare(parts: &SenderParts) -> Result<bool, BrokerError> {
+    loop {
+        match parts.broker.declare_topology().await {
+            Ok(()) => return Ok(true),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(
+                    error = nuncio_runtime::lifecycle::chain(&error),
+                    "the topology is not declared yet"
+                );
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = parts.life.soft.cancelled() => return Ok(false),
+            () = tokio::time::sleep(DECLARE_PAUSE) => {}
+        }
+    }
+}

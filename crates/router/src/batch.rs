@@ -1,0 +1,350 @@
+//! One batch of events: read, claim, fan out, mark, acknowledge.
+//!
+//! Owns the order of these steps, which is what makes a crash between any two of them harmless: a claim is written
+//! before anything is published, an event is acknowledged after everything was confirmed, and what is delivered twice
+//! by the broker is recognised by its claim.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use nuncio_broker::{Outgoing, PublishError, Received, Route};
+use nuncio_domain::{EndpointId, Message, MessageId, Routing, UnixMillis, route as routing_of};
+use nuncio_runtime::lifecycle::chain;
+use nuncio_store::{AppEntry, Claim, Claimed, StoreError};
+use nuncio_wire::{DeliveryEnvelope, IncomingEvent, SetAsideReason, TraceContext, Unreadable, headers};
+use sha2::{Digest, Sha256};
+
+use crate::fanout::lots;
+use crate::set_aside::set_aside;
+use crate::{PUBLISH_PATIENCE, Shared};
+
+/// How far a publisher's time may be off before the router's own is taken.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// How often a claim is repeated because the app changed meanwhile.
+const CLAIM_ROUNDS_MAX: usize = 5;
+/// How long an event waits before it goes back when Redis is needed and away.
+const PAUSE: Duration = Duration::from_millis(500);
+
+static CLAIMS: AtomicU64 = AtomicU64::new(0);
+
+/// An event on its way through the router.
+struct Work {
+    received: Received,
+    app: Arc<AppEntry>,
+    message: Message,
+    body_hash: [u8; 16],
+    routes: Vec<(EndpointId, Routing)>,
+    token: String,
+    payload_retention: Option<Duration>,
+    trace: TraceContext,
+}
+
+/// Routes a batch; returns when each of its events is acknowledged, set aside or returned.
+pub(crate) async fn route(shared: &Shared, events: Vec<Received>) {
+    metrics::histogram!("nuncio_router_batch_events").record(events.len() as f64);
+    let works = join_all(events.into_iter().map(|event| read(shared, event))).await;
+    let works = works.into_iter().flatten().collect();
+    let Some((fresh, claimed)) = claim(shared, works).await else {
+        return;
+    };
+    let routed: Vec<Work> = join_all(fresh.into_iter().map(|work| fan_out(shared, work)))
+        .await
+        .into_iter()
+        .flatten()
+        .collect();
+    if claimed {
+        mark(shared, &routed).await;
+    } else {
+        shared
+            .parts
+            .recorder
+            .record_routed(routed.iter().map(claim_of).collect())
+            .await;
+    }
+    for work in routed {
+        work.received.acker.ack();
+    }
+}
+
+/// Reads one event and finds its app; what cannot be delivered is set aside here.
+async fn read(shared: &Shared, received: Received) -> Option<Work> {
+    let parts = &shared.parts;
+    let read = IncomingEvent::read(
+        &received.routing_key,
+        &received.properties,
+        &received.body,
+        parts.payload_bytes_max,
+    );
+    let event = match read {
+        Ok(event) => event,
+        Err(unreadable) => {
+            set_aside(shared, received, &unreadable).await;
+            return None;
+        }
+    };
+    let app = match parts.directory.app(&event.app) {
+        Some(app) => Ok(Some(app)),
+        None => parts.directory.app_fresh(&event.app).await,
+    };
+    match app {
+        Ok(Some(app)) => Some(work(shared, received, event, app)),
+        Ok(None) => {
+            let detail = format!("no app has the id or uid {:?}", event.app);
+            set_aside(
+                shared,
+                received,
+                &Unreadable {
+                    reason: SetAsideReason::UnknownApp,
+                    detail,
+                },
+            )
+            .await;
+            None
+        }
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                app = event.app,
+                "cannot tell whether the app exists"
+            );
+            tokio::time::sleep(PAUSE).await;
+            received.acker.requeue();
+            None
+        }
+    }
+}
+
+fn work(shared: &Shared, received: Received, event: IncomingEvent, app: Arc<AppEntry>) -> Work {
+    let parts = &shared.parts;
+    let now = UnixMillis(parts.clock.now());
+    let created_at = match event.published_at {
+        Some(at) if at.since(now) <= CLOCK_SKEW_MAX && now.since(at) <= CLOCK_SKEW_MAX => at,
+        _ => now,
+    };
+    let id = match (event.message_id, &event.event_id) {
+        (Some(id), _) => id,
+        (None, Some(event_id)) => MessageId::derived(&app.app.id, event_id, created_at),
+        (None, None) => parts
+            .dice
+            .with(|mut rng| MessageId::generate(created_at, &mut rng)),
+    };
+    let message = Message {
+        id,
+        app_id: app.app.id.clone(),
+        event_id: event.event_id,
+        event_type: event.event_type,
+        channels: event.channels,
+        created_at,
+    };
+    Work {
+        body_hash: body_hash(&message, &received.body),
+        routes: routes(&app, &message),
+        token: format!("{}-{:x}", parts.name, CLAIMS.fetch_add(1, Ordering::Relaxed)),
+        payload_retention: event
+            .payload_retention_days
+            .map(|days| Duration::from_secs(u64::from(days) * 24 * 3_600)),
+        trace: event.trace,
+        received,
+        app,
+        message,
+    }
+}
+
+/// What two events of one id must have in common not to be in conflict: type and payload.
+fn body_hash(message: &Message, body: &Bytes) -> [u8; 16] {
+    let digest = Sha256::new()
+        .chain_update(message.event_type.as_str())
+        .chain_update([0])
+        .chain_update(body)
+        .finalize();
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&digest[..16]);
+    hash
+}
+
+fn routes(app: &AppEntry, message: &Message) -> Vec<(EndpointId, Routing)> {
+    app.endpoints
+        .iter()
+        .map(|entry| &entry.endpoint)
+        .map(|endpoint| {
+            (
+                endpoint.id.clone(),
+                routing_of(endpoint, &message.event_type, &message.channels),
+            )
+        })
+        .collect()
+}
+
+fn claim_of(work: &Work) -> Claim {
+    Claim {
+        message: work.message.clone(),
+        payload: work.received.body.clone(),
+        payload_retention: work.payload_retention,
+        body_hash: work.body_hash,
+        routes: work.routes.clone(),
+        app_version: work.app.version,
+        token: work.token.clone(),
+        redelivered: work.received.redelivered,
+        anonymous: work.message.event_id.is_none() && work.received.properties.message_id.is_none(),
+    }
+}
+
+/// Claims the messages; answers those to fan out, and whether they are claimed at all (not when Redis is away: then
+/// events go on from memory and are recorded later).
+async fn claim(shared: &Shared, mut open: Vec<Work>) -> Option<(Vec<Work>, bool)> {
+    let mut fresh = Vec::with_capacity(open.len());
+    for _ in 0..CLAIM_ROUNDS_MAX {
+        if open.is_empty() {
+            break;
+        }
+        let claims: Vec<Claim> = open.iter().map(claim_of).collect();
+        let claimed = match shared.parts.store.claim(&claims).await {
+            Ok(claimed) => claimed,
+            Err(StoreError::Unavailable { .. }) => {
+                metrics::counter!("nuncio_router_unclaimed_total").increment(open.len() as u64);
+                fresh.append(&mut open);
+                return Some((fresh, false));
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = chain(&error),
+                    events = open.len(),
+                    "events cannot be claimed and are returned"
+                );
+                tokio::time::sleep(PAUSE).await;
+                open.into_iter().for_each(|work| work.received.acker.requeue());
+                break;
+            }
+        };
+        open = sort(shared, open, claimed, &mut fresh).await;
+    }
+    (!fresh.is_empty()).then_some((fresh, true))
+}
+
+/// Deals with each answer; returns those whose app changed, routed anew.
+async fn sort(shared: &Shared, works: Vec<Work>, claimed: Vec<Claimed>, fresh: &mut Vec<Work>) -> Vec<Work> {
+    let mut stale = Vec::new();
+    for (mut work, claimed) in works.into_iter().zip(claimed) {
+        match claimed {
+            Claimed::New => fresh.push(work),
+            Claimed::Again(id) => {
+                work.message.id = id;
+                fresh.push(work);
+            }
+            Claimed::Duplicate => {
+                metrics::counter!("nuncio_router_duplicates_total").increment(1);
+                work.received.acker.ack();
+            }
+            Claimed::Conflict => {
+                let detail = "an event with this message_id but another type or body came before".to_owned();
+                let unreadable = Unreadable {
+                    reason: SetAsideReason::Conflict,
+                    detail,
+                };
+                set_aside(shared, work.received, &unreadable).await;
+            }
+            Claimed::Stale { .. } => stale.extend(rerouted(shared, work).await),
+        }
+    }
+    stale
+}
+
+/// Routes a work anew after its app changed; nothing when the app is gone or cannot be read.
+async fn rerouted(shared: &Shared, mut work: Work) -> Option<Work> {
+    match shared.parts.directory.refresh(&work.app.app.id).await {
+        Ok(Some(app)) => {
+            work.routes = routes(&app, &work.message);
+            work.app = app;
+            Some(work)
+        }
+        Ok(None) => {
+            let detail = format!("the app {} was deleted", work.app.app.id);
+            set_aside(
+                shared,
+                work.received,
+                &Unreadable {
+                    reason: SetAsideReason::UnknownApp,
+                    detail,
+                },
+            )
+            .await;
+            None
+        }
+        Err(error) => {
+            tracing::warn!(error = chain(&error), app = %work.app.app.id, "a changed app cannot be read");
+            tokio::time::sleep(PAUSE).await;
+            work.received.acker.requeue();
+            None
+        }
+    }
+}
+
+/// Publishes one message to all its endpoints; what could not be confirmed is returned to the queue.
+async fn fan_out(shared: &Shared, work: Work) -> Option<Work> {
+    let message = &work.message;
+    let endpoints: Vec<EndpointId> = work
+        .routes
+        .iter()
+        .filter(|(_, routing)| routing.is_routed())
+        .map(|(endpoint, _)| endpoint.clone())
+        .collect();
+    let envelope = DeliveryEnvelope::first(
+        message.app_id.clone(),
+        message.id.clone(),
+        message.event_type.clone(),
+        message.created_at,
+        work.trace.clone(),
+    );
+    let mut properties = envelope.write();
+    if let Some(event_id) = &message.event_id {
+        properties.put_text(headers::EVENT_ID, event_id.clone());
+    }
+    let deadline = tokio::time::Instant::now() + PUBLISH_PATIENCE;
+    let exchange = shared.parts.broker.names().deliveries();
+    let publishes = lots(&endpoints).map(|(first, rest)| {
+        let outgoing = Outgoing::persistent(properties.clone(), work.received.body.clone());
+        async move {
+            let route = Route {
+                bcc: rest,
+                ..Route::to(exchange, first.as_str())
+            };
+            shared.publisher.publish(&route, outgoing, deadline).await
+        }
+    });
+    let confirmed: Result<Vec<()>, PublishError> = join_all(publishes).await.into_iter().collect();
+    match confirmed {
+        Ok(_) => {
+            metrics::counter!("nuncio_router_events_total").increment(1);
+            metrics::counter!("nuncio_router_deliveries_total").increment(endpoints.len() as u64);
+            tracing::debug!(message = %message.id, endpoints = endpoints.len(), "routed");
+            Some(work)
+        }
+        Err(error) => {
+            tracing::warn!(error = chain(&error), message = %message.id, "an event is returned: its fan-out failed");
+            work.received.acker.requeue();
+            None
+        }
+    }
+}
+
+/// Notes that the fan-out is complete, so that the same id is not fanned out again.
+async fn mark(shared: &Shared, routed: &[Work]) {
+    if routed.is_empty() {
+        return;
+    }
+    let messages: Vec<_> = routed
+        .iter()
+        .map(|work| (work.message.app_id.clone(), work.message.id.clone()))
+        .collect();
+    if let Err(error) = shared.parts.store.mark_routed(&messages).await {
+        // The fan-out is confirmed: an event that comes again is recognised by its claim as long as it was not lost.
+        tracing::warn!(
+            error = chain(&error),
+            events = messages.len(),
+            "routed events could not be marked as such"
+        );
+    }
+}

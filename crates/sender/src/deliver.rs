@@ -1,0 +1,168 @@
+//! One attempt: reads the envelope, looks whether it was made already, signs, posts.
+//!
+//! Owns everything up to the outcome; what follows from it is `settle`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nuncio_broker::Received;
+use nuncio_domain::{AttemptNumber, DeliveryId, DeliveryState, DeliveryStatus, Outcome, UnixMillis};
+use nuncio_egress::{Attempted, Post};
+use nuncio_wire::{DeliveryEnvelope, EnvelopeError};
+
+use crate::Shared;
+use crate::prepared::Prepared;
+
+/// How a delivery that was taken from the queue ended its time in the lane.
+pub(crate) struct Ended {
+    /// What was taken from the queue.
+    pub(crate) received: Received,
+    /// The endpoint as it was when the request was made.
+    pub(crate) prepared: Arc<Prepared>,
+    /// What is to be settled.
+    pub(crate) what: What,
+}
+
+/// What there is to settle.
+pub(crate) enum What {
+    /// An attempt was made.
+    Attempted {
+        /// The envelope.
+        envelope: DeliveryEnvelope,
+        /// When the request began.
+        started_at: UnixMillis,
+        /// What it met.
+        attempted: Attempted,
+    },
+    /// This attempt, or a later one, was recorded before: a copy that the broker delivered again.
+    MadeBefore {
+        /// The envelope.
+        envelope: DeliveryEnvelope,
+        /// What the record says.
+        state: DeliveryState,
+    },
+    /// The endpoint was disabled while the delivery waited.
+    Disabled(DeliveryEnvelope),
+    /// Not a delivery.
+    Unreadable(EnvelopeError),
+}
+
+impl Ended {
+    /// What the attempt met, if one was made.
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+        match &self.what {
+            What::Attempted { attempted, .. } => Some(&attempted.outcome),
+            _ => None,
+        }
+    }
+}
+
+/// Makes the attempt that `received` asks for, if it is to be made.
+pub(crate) async fn deliver(
+    shared: &Shared,
+    prepared: Arc<Prepared>,
+    received: Received,
+    proven: bool,
+) -> Ended {
+    let envelope = match DeliveryEnvelope::read(received.properties.clone()) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            return Ended {
+                received,
+                prepared,
+                what: What::Unreadable(error),
+            };
+        }
+    };
+    if prepared.entry.endpoint.is_disabled() {
+        return Ended {
+            received,
+            prepared,
+            what: What::Disabled(envelope),
+        };
+    }
+    if let Some(state) = made_before(shared, &prepared, &envelope, received.redelivered).await {
+        return Ended {
+            received,
+            prepared,
+            what: What::MadeBefore { envelope, state },
+        };
+    }
+    let permits = if proven {
+        &shared.permits.proven
+    } else {
+        &shared.permits.unproven
+    };
+    let permit = permits.acquire().await.expect("the semaphore is never closed");
+    metrics::gauge!("nuncio_sender_requests_under_way").increment(1);
+    let started_at = UnixMillis(shared.parts.clock.now());
+    let attempted = post(shared, &prepared, &envelope, received.body.clone(), started_at).await;
+    metrics::gauge!("nuncio_sender_requests_under_way").decrement(1);
+    drop(permit);
+    Ended {
+        received,
+        prepared,
+        what: What::Attempted {
+            envelope,
+            started_at,
+            attempted,
+        },
+    }
+}
+
+/// The recorded state, when it says that this attempt was made. Only copies can have been: redeliveries, and retries,
+/// which the ladder may deliver twice. Redis being away means that nothing is known, and the attempt is made.
+async fn made_before(
+    shared: &Shared,
+    prepared: &Prepared,
+    envelope: &DeliveryEnvelope,
+    redelivered: bool,
+) -> Option<DeliveryState> {
+    if !redelivered && envelope.attempt == AttemptNumber::FIRST {
+        return None;
+    }
+    let delivery = DeliveryId {
+        message: envelope.message_id.clone(),
+        endpoint: prepared.entry.endpoint.id.clone(),
+    };
+    let state = shared
+        .parts
+        .states
+        .state(envelope.app_id.clone(), delivery)
+        .await
+        .ok()
+        .flatten()?;
+    let superseded = state.status == DeliveryStatus::Superseded && state.series == envelope.series;
+    (superseded || state.has_recorded(envelope.series, envelope.attempt)).then_some(state)
+}
+
+async fn post(
+    shared: &Shared,
+    prepared: &Prepared,
+    envelope: &DeliveryEnvelope,
+    body: Bytes,
+    now: UnixMillis,
+) -> Attempted {
+    let request = match prepared.request(envelope, &body, now) {
+        Ok(request) => request,
+        Err(outcome) => {
+            return Attempted {
+                outcome,
+                response: None,
+                duration: std::time::Duration::ZERO,
+            };
+        }
+    };
+    let timeout = shared.parts.settings.request_timeout;
+    shared
+        .parts
+        .http
+        .post(Post {
+            url: request.url,
+            headers: request.headers,
+            body,
+            timeout,
+            now,
+        })
+        .await
+}
