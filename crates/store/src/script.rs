@@ -33,6 +33,7 @@ scripts! {
     RESTORE_APP => "restore_app.lua",
     ROUTED => "routed.lua",
     TAKE_NAME => "take_name.lua",
+    UPKEEP => "upkeep.lua",
 }
 
 /// A call of a script by its hash; keys first, then arguments are appended by the caller.

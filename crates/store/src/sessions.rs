@@ -39,9 +39,7 @@ impl Store {
         kept: Duration,
     ) -> Result<(), StoreError> {
         let all = sessions.is_empty().then(|| self.ended_tokens(app));
-        let some = sessions
-            .iter()
-            .map(|session| self.ended_session(app, session));
+        let some = sessions.iter().map(|session| self.ended_session(app, session));
         let group = some.chain(all).map(|key| {
             let mut cmd = redis::cmd("SET");
             cmd.arg(key).arg(format!("{} {}", minted_until.0, from.0));
@@ -73,9 +71,9 @@ impl Store {
         let mut held: Vec<Option<String>> = read(ACTION, values.into_iter().next())?;
         let itself = !held.is_empty() && held.remove(0).is_some();
         let with_others = held.into_iter().flatten().any(|text| {
-            let times = text.split_once(' ').and_then(|(until, from)| {
-                Some((until.parse::<i64>().ok()?, from.parse::<i64>().ok()?))
-            });
+            let times = text
+                .split_once(' ')
+                .and_then(|(until, from)| Some((until.parse::<i64>().ok()?, from.parse::<i64>().ok()?)));
             times.is_some_and(|(until, from)| minted_at.0 <= until && now.0 >= from)
         });
         Ok(itself || with_others)

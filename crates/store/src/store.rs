@@ -160,6 +160,8 @@ impl Store {
             .collect())
     }
 
+    /// Sends a group. A connection that turns out to be dead is replaced and the group is sent again, once: the server may
+    /// have restarted while nobody used it, and whatever is sent here may be sent twice.
     async fn exchange(
         &self,
         lane: Lane,
@@ -170,20 +172,21 @@ impl Store {
         for cmd in group {
             pipeline.add_command(cmd);
         }
-        let (mut link, generation) = self.inner.links.link(lane, action).await?;
-        let mut answer = send(&pipeline, &mut link).await;
-        if answer.as_ref().is_err_and(is_no_script) {
-            load_scripts(&mut link)
-                .await
-                .map_err(|error| StoreError::redis("load scripts", error))?;
-            answer = send(&pipeline, &mut link).await;
-        }
-        answer.map_err(|error| {
+        let mut again = true;
+        loop {
+            let (mut link, generation) = self.inner.links.link(lane, action).await?;
+            let error = match send_with_scripts(&pipeline, &mut link).await {
+                Ok(values) => return Ok(values),
+                Err(error) => error,
+            };
             if spoils_connection(&error) || error.is_timeout() {
                 self.inner.links.spoil(lane, generation);
             }
-            StoreError::redis(action, error)
-        })
+            if !(again && error.is_connection_dropped()) {
+                return Err(StoreError::redis(action, error));
+            }
+            again = false;
+        }
     }
 }
 
@@ -201,6 +204,16 @@ async fn send(pipeline: &Pipeline, link: &mut Link) -> Result<Vec<Value>, RedisE
     let values: Vec<Value> =
         redis::aio::ConnectionLike::req_packed_commands(link, pipeline, 0, pipeline.len()).await?;
     values.into_iter().map(Value::extract_error).collect()
+}
+
+/// Sends a pipeline; gives the server the scripts if it does not know them, and sends it again.
+async fn send_with_scripts(pipeline: &Pipeline, link: &mut Link) -> Result<Vec<Value>, RedisError> {
+    let answer = send(pipeline, link).await;
+    if answer.as_ref().is_err_and(is_no_script) {
+        load_scripts(link).await?;
+        return send(pipeline, link).await;
+    }
+    answer
 }
 
 fn is_no_script(error: &RedisError) -> bool {

@@ -15,7 +15,7 @@ use crate::claim::by_app;
 use crate::link::Lane;
 use crate::recorder::buffer::{Entry, Item};
 use crate::recorder::{Health, Record, Recorded};
-use crate::script::{self, RECORD};
+use crate::script::{self, RECORD, UPKEEP};
 use crate::statistics::Statistics;
 use crate::store::{Group, read};
 use crate::{Claim, Store, StoreError};
@@ -185,22 +185,10 @@ impl Flusher {
             if upkept.is_some_and(|at| at.elapsed() < UPKEEP_EVERY) {
                 continue;
             }
-            let (history, urls) = (
-                keys.attempts(app, &attempt.endpoint_id),
-                keys.urls(app, &attempt.endpoint_id),
-            );
-            let mut keep_url = redis::cmd("HSET");
-            keep_url.arg(&urls).arg(&url).arg(&attempt.url);
-            group.push(keep_url);
-            for key in [&history, &urls] {
-                let mut expire = redis::cmd("EXPIRE");
-                expire.arg(key).arg(store.retention_seconds());
-                group.push(expire);
-            }
-            let oldest = attempt.started_at.minus(store.config().retention).0.max(0);
-            let mut trim = redis::cmd("XTRIM");
-            trim.arg(&history).arg("MINID").arg("~").arg(oldest);
-            group.push(trim);
+            let history = keys.attempts(app, &attempt.endpoint_id);
+            let mut cmd = script::call(&UPKEEP, &[&history, &keys.urls(app, &attempt.endpoint_id)]);
+            cmd.arg(&url).arg(&attempt.url).arg(store.retention_seconds());
+            group.push(cmd);
             if self.upkept.len() >= UPKEPT_MAX {
                 self.upkept.clear();
             }

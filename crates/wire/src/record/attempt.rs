@@ -224,3 +224,110 @@ pub fn url_key(url: &str) -> String {
     });
     format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reasons() -> impl Strategy<Value = Reason> {
+        prop_oneof![
+            Just(Reason::Dns),
+            any::<Option<std::net::IpAddr>>().prop_map(Reason::AddressRefused),
+            Just(Reason::ConnectionRefused),
+            Just(Reason::ConnectionReset),
+            ".{0,40}".prop_map(Reason::Tls),
+            Just(Reason::Proxy),
+            Just(Reason::Protocol),
+            Just(Reason::InvalidRequest),
+            ".{0,40}".prop_map(Reason::Other),
+        ]
+    }
+
+    fn outcomes() -> impl Strategy<Value = Outcome> {
+        let others = (100_u16..1_000).prop_filter("not a status of its own", |s| {
+            !(200..300).contains(s) && *s != 410
+        });
+        prop_oneof![
+            (200_u16..300).prop_map(Outcome::Accepted),
+            (others, proptest::option::of(0_u64..1_000_000)).prop_map(|(status, after)| Outcome::Refused {
+                status,
+                retry_after: after.map(Duration::from_millis),
+            }),
+            Just(Outcome::Gone),
+            Just(Outcome::TimedOut(Phase::Connect)),
+            Just(Outcome::TimedOut(Phase::Response)),
+            reasons().prop_map(Outcome::Unreachable),
+        ]
+    }
+
+    fn attempt(outcome: Outcome, number: u16, manual: bool, due: Option<i64>, body: String) -> Attempt {
+        Attempt {
+            id: AttemptId::parse("atmpt_1").expect("an id"),
+            message_id: MessageId::parse("msg_1").expect("an id"),
+            endpoint_id: EndpointId::parse("ep_1").expect("an id"),
+            event_type: "sync.user".parse().expect("a name"),
+            url: "https://example.com/".into(),
+            number: AttemptNumber::nth(number).expect("not zero"),
+            trigger: if manual {
+                Trigger::Manual
+            } else {
+                Trigger::Scheduled
+            },
+            outcome,
+            started_at: UnixMillis(1_763_900_000_000),
+            duration: Duration::from_millis(12),
+            next_due: due.map(UnixMillis),
+            response_body: body,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_attempt_reads_back_as_it_was_written(
+            outcome in outcomes(), number in 1_u16..200, manual: bool, due: Option<i64>, body in ".{0,60}",
+        ) {
+            let attempt = attempt(outcome, number, manual, due, body);
+            let record = AttemptRecord::parse(AttemptRecord::new(&attempt).to_json().as_bytes()).unwrap();
+            prop_assert_eq!(record.url_key(), url_key(&attempt.url));
+            let read = record.to_attempt(attempt.endpoint_id.clone(), attempt.url.clone()).unwrap();
+            prop_assert_eq!(read, attempt);
+        }
+
+        #[test]
+        fn no_text_whatever_makes_the_reader_fail(text in ".{0,80}") {
+            let _read: Result<AttemptRecord, RecordError> = AttemptRecord::parse(text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_commonest_attempt_is_short() {
+        let text =
+            AttemptRecord::new(&attempt(Outcome::Accepted(200), 1, false, None, String::new())).to_json();
+        assert_eq!(
+            text,
+            r#"{"i":"1","m":"1","t":"sync.user","o":200,"s":1763900000000,"d":12,"u":"d03888db"}"#
+        );
+    }
+
+    #[test]
+    fn an_outcome_of_a_newer_version_is_shown_in_its_own_words() {
+        let text = r#"{"i":"1","m":"1","t":"a","o":"quic:lost","s":1,"d":1,"u":"","zz":[1]}"#;
+        let record = AttemptRecord::parse(text.as_bytes()).unwrap();
+        let read = record
+            .to_attempt(EndpointId::parse("ep_1").unwrap(), String::new())
+            .unwrap();
+        assert_eq!(
+            read.outcome,
+            Outcome::Unreachable(Reason::Other("quic:lost".into()))
+        );
+    }
+
+    #[test]
+    fn an_expunged_record_holds_no_body_and_says_so() {
+        let attempt = attempt(Outcome::Gone, 1, false, None, "secret".into());
+        let record = AttemptRecord::new(&attempt).expunged();
+        assert!(record.is_expunged() && !record.to_json().contains("secret"));
+    }
+}

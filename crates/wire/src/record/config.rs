@@ -166,13 +166,22 @@ impl EndpointRecord {
         }
     }
 
-    /// The record of `endpoint`, with what this one holds beyond our knowledge.
+    /// The record of `endpoint`, with what this one holds beyond our knowledge: fields, and a state that did not change.
     #[must_use]
     pub fn updated(self, endpoint: &Endpoint) -> Self {
+        let new = Self::new(endpoint);
+        let (state, since, reason) = if self.state() == endpoint.state {
+            (self.state, self.since, self.reason)
+        } else {
+            (new.state, new.since, new.reason)
+        };
         Self {
             v: self.v.max(VERSION),
+            state,
+            since,
+            reason,
             extra: self.extra,
-            ..Self::new(endpoint)
+            ..new
         }
     }
 
@@ -198,19 +207,6 @@ impl EndpointRecord {
     /// When a name does not follow its grammar.
     pub fn to_endpoint(&self, app_id: AppId, id: EndpointId) -> Result<Endpoint, RecordError> {
         const NOUN: &str = "an endpoint";
-        let since = UnixMillis(self.since.unwrap_or(self.updated_at));
-        let state = match self.state.as_str() {
-            "active" => EndpointState::Active,
-            "disabled" => EndpointState::Disabled {
-                since,
-                reason: match self.reason.as_deref() {
-                    Some("gone") => DisabledReason::Gone,
-                    Some("failing") => DisabledReason::Failing,
-                    _ => DisabledReason::Manual,
-                },
-            },
-            _ => EndpointState::Paused { since },
-        };
         let event_types = self
             .event_types
             .as_ref()
@@ -229,7 +225,7 @@ impl EndpointRecord {
             uid: uid(NOUN, self.uid.as_deref())?,
             url: self.url.clone(),
             description: self.description.clone(),
-            state,
+            state: self.state(),
             version: self.version,
             event_types,
             channels,
@@ -239,5 +235,121 @@ impl EndpointRecord {
             created_at: UnixMillis(self.created_at),
             updated_at: UnixMillis(self.updated_at),
         })
+    }
+
+    /// The state, as far as this version knows it.
+    fn state(&self) -> EndpointState {
+        let since = UnixMillis(self.since.unwrap_or(self.updated_at));
+        match self.state.as_str() {
+            "active" => EndpointState::Active,
+            "disabled" => EndpointState::Disabled {
+                since,
+                reason: match self.reason.as_deref() {
+                    Some("gone") => DisabledReason::Gone,
+                    Some("failing") => DisabledReason::Failing,
+                    _ => DisabledReason::Manual,
+                },
+            },
+            _ => EndpointState::Paused { since },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn texts() -> impl Strategy<Value = BTreeMap<String, String>> {
+        proptest::collection::btree_map("[a-z]{1,8}", ".{0,20}", 0..4)
+    }
+
+    fn states() -> impl Strategy<Value = EndpointState> {
+        let reasons = prop_oneof![
+            Just(DisabledReason::Manual),
+            Just(DisabledReason::Gone),
+            Just(DisabledReason::Failing)
+        ];
+        prop_oneof![
+            Just(EndpointState::Active),
+            any::<i64>().prop_map(|since| EndpointState::Paused {
+                since: UnixMillis(since)
+            }),
+            (any::<i64>(), reasons).prop_map(|(since, reason)| EndpointState::Disabled {
+                since: UnixMillis(since),
+                reason,
+            }),
+        ]
+    }
+
+    fn uids() -> impl Strategy<Value = Option<Uid>> {
+        proptest::option::of(
+            "[a-zA-Z0-9_.-]{1,20}".prop_map(|uid| uid.parse().expect("it follows the grammar")),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn an_app_reads_back_as_it_was_written(
+            uid in uids(), name: String, throttle_rate: Option<u32>, metadata in texts(), at: i64, changed: i64,
+        ) {
+            let app = App {
+                id: AppId::parse("app_1").unwrap(), uid, name, throttle_rate, metadata,
+                created_at: UnixMillis(at), updated_at: UnixMillis(changed),
+            };
+            let record = AppRecord::parse(AppRecord::new(&app).to_json().as_bytes()).unwrap();
+            prop_assert_eq!(record.to_app(app.id.clone()).unwrap(), app);
+        }
+
+        #[test]
+        fn an_endpoint_reads_back_as_it_was_written(
+            uid in uids(), url: String, description: String, state in states(), version: u32,
+            types in proptest::option::of(proptest::collection::btree_set("[a-z.]{1,9}", 0..4)),
+            channels in proptest::option::of(proptest::collection::btree_set("[a-z.]{1,9}", 0..4)),
+            throttle_rate: Option<u32>, headers in texts(), metadata in texts(), at: i64, changed: i64,
+        ) {
+            let endpoint = Endpoint {
+                id: EndpointId::parse("ep_1").unwrap(), app_id: AppId::parse("app_1").unwrap(),
+                uid, url, description, state, version,
+                event_types: types.map(|names| names.iter().map(|name| name.parse().unwrap()).collect()),
+                channels: channels.map(|names| names.iter().map(|name| name.parse().unwrap()).collect()),
+                throttle_rate, headers, metadata,
+                created_at: UnixMillis(at), updated_at: UnixMillis(changed),
+            };
+            let record = EndpointRecord::parse(EndpointRecord::new(&endpoint).to_json().as_bytes()).unwrap();
+            let read = record.to_endpoint(endpoint.app_id.clone(), endpoint.id.clone()).unwrap();
+            prop_assert_eq!(read, endpoint);
+        }
+    }
+
+    #[test]
+    fn what_a_newer_version_added_survives_a_change() {
+        let text = r#"{"v":2,"name":"a","createdAt":1,"updatedAt":1,"region":{"id":7}}"#;
+        let record = AppRecord::parse(text.as_bytes()).unwrap();
+        let mut app = record.to_app(AppId::parse("app_1").unwrap()).unwrap();
+        app.name = "b".into();
+        let kept: Value = serde_json::from_str(&record.updated(&app).to_json()).unwrap();
+        assert_eq!(
+            (&kept["v"], &kept["name"], &kept["region"]["id"]),
+            (&2.into(), &"b".into(), &7.into())
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_record_is_refused_by_name() {
+        for text in ["", "[]", "{}", r#"{"name":1}"#] {
+            let error = AppRecord::parse(text.as_bytes()).unwrap_err();
+            assert_eq!(error.to_string(), "expected the JSON of an app", "{text:?}");
+        }
+        let text = r#"{"uid":"a b","name":"a","createdAt":1,"updatedAt":1}"#;
+        let error = AppRecord::parse(text.as_bytes())
+            .unwrap()
+            .to_app(AppId::parse("app_1").unwrap())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the field `uid` of an app holds something else than expected"
+        );
     }
 }

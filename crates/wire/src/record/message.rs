@@ -130,3 +130,54 @@ impl MessageRecord {
         fields
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        Message {
+            id: MessageId::parse("msg_1").unwrap(),
+            app_id: AppId::parse("app_1").unwrap(),
+            event_id: Some("order, 1".into()),
+            event_type: "sync.user".parse().unwrap(),
+            channels: vec!["a.b".parse().unwrap(), "c".parse().unwrap()],
+            created_at: UnixMillis(5),
+        }
+    }
+
+    fn read(fields: &[(&str, &str)]) -> Result<Option<MessageRecord>, RecordError> {
+        let message = message();
+        MessageRecord::parse(&message.app_id, &message.id, fields.iter().copied())
+    }
+
+    #[test]
+    fn a_message_reads_back_as_it_was_written_and_unknown_fields_are_ignored() {
+        let written = MessageRecord::fields(&message());
+        let mut fields: Vec<_> = written
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        fields.extend([
+            ("ep_1", "d1|0"),
+            ("ep_2", "from the future"),
+            ("zz", "1"),
+            (field::ROUTED, ""),
+        ]);
+        let record = read(&fields).unwrap().unwrap();
+        assert_eq!(record.message, message());
+        assert!(record.routed && !record.expunged);
+        assert_eq!(record.deliveries.len(), 1, "what cannot be read is left out");
+    }
+
+    #[test]
+    fn nothing_is_no_message_and_half_a_message_is_an_error() {
+        assert_eq!(read(&[]).unwrap(), None);
+        let error = read(&[(field::EVENT_TYPE, "a")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the field `at` of a message holds something else than expected"
+        );
+        assert!(read(&[(field::EVENT_TYPE, "a b"), (field::PUBLISHED, "1")]).is_err());
+    }
+}
