@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::ack_window::{AckWindow, Command, Settled};
 
@@ -71,10 +72,14 @@ impl Unsent {
 }
 
 impl Settle {
-    /// The way, and the task at its end, for a new channel.
-    pub(crate) fn to(channel: Arc<Channel>, unsent: Unsent) -> (Self, impl Future<Output = ()> + Send) {
+    /// The way, and the task at its end, for a new channel of a connection.
+    pub(crate) fn to(
+        channel: Arc<Channel>,
+        over: CancellationToken,
+        unsent: Unsent,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, settled) = mpsc::unbounded_channel();
-        let answering = answer(channel, settled, unsent.clone());
+        let answering = answer(channel, over, settled, unsent.clone());
         (Self { queue, unsent }, answering)
     }
 
@@ -87,18 +92,28 @@ impl Settle {
     }
 }
 
-async fn answer(channel: Arc<Channel>, mut settled: mpsc::UnboundedReceiver<Settled>, unsent: Unsent) {
+async fn answer(
+    channel: Arc<Channel>,
+    over: CancellationToken,
+    mut settled: mpsc::UnboundedReceiver<Settled>,
+    unsent: Unsent,
+) {
+    let settled_total = metrics::counter!("nuncio_broker_settled_total");
+    let frames_total = metrics::counter!("nuncio_broker_ack_frames_total");
     let mut window = AckWindow::new();
     let mut batch = Vec::with_capacity(BATCH);
     let mut frames = Vec::with_capacity(BATCH);
     loop {
-        let count = settled.recv_many(&mut batch, BATCH).await;
+        let count = tokio::select! {
+            count = settled.recv_many(&mut batch, BATCH) => count,
+            () = over.cancelled() => break,
+        };
         if count == 0 {
             return;
         }
         window.settle(&batch, &mut frames);
-        metrics::counter!("nuncio_broker_settled_total").increment(count as u64);
-        metrics::counter!("nuncio_broker_ack_frames_total").increment(frames.len() as u64);
+        settled_total.increment(count as u64);
+        frames_total.increment(frames.len() as u64);
         let sent = send(&channel, &frames).await;
         unsent.0.fetch_sub(count, Ordering::AcqRel);
         batch.clear();

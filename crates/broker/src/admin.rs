@@ -128,8 +128,8 @@ where
         })?;
         match timeout(DEADLINE, operation(channel.clone())).await {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) if concerns(&error, objects) => {
-                return Err(BrokerError::from_amqp(attempt, &objects.join(", "), error));
+            Ok(Err(error)) if let Some(object) = concerned(&error, objects) => {
+                return Err(BrokerError::from_amqp(attempt, object, error));
             }
             Ok(Err(error)) if !session.connection.status().connected() => {
                 return Err(BrokerError::Failed {
@@ -165,13 +165,14 @@ async fn channel_in(slot: &Mutex<Option<Arc<Channel>>>, session: &Session) -> la
     Ok(channel)
 }
 
-/// Whether a refusal is about these objects, and not about what else was asked on the same channel.
-fn concerns(error: &lapin::Error, objects: &[&str]) -> bool {
+/// Which of these objects a refusal is about; none, if it is about what else was asked on the same channel.
+fn concerned<'a>(error: &lapin::Error, objects: &[&'a str]) -> Option<&'a str> {
     match refusal(error) {
-        Refusal::NotFound(text) | Refusal::Precondition(text) | Refusal::Access(text) => {
-            objects.iter().any(|object| text.contains(&format!("'{object}'")))
-        }
-        Refusal::Gone => false,
+        Refusal::NotFound(text) | Refusal::Precondition(text) | Refusal::Access(text) => objects
+            .iter()
+            .find(|object| text.contains(&format!("'{object}'")))
+            .copied(),
+        Refusal::Gone => None,
     }
 }
 
@@ -189,7 +190,7 @@ pub(crate) async fn take(
     })?;
     let taking = async {
         let channel = Arc::new(session.connection.create_channel().await.map_err(failed)?);
-        let (settle, answering) = Settle::to(channel.clone(), shared.unsent.clone());
+        let (settle, answering) = Settle::to(channel.clone(), session.over.clone(), shared.unsent.clone());
         // Ends, and with it the channel, when the last acker is gone.
         shared.spawn(answering);
         let mut taken = Vec::new();

@@ -151,14 +151,9 @@ fn subscribing(
     let (here, there) = oneshot::channel();
     let (shared, queue, spawner) = (shared.clone(), queue.clone(), shared.clone());
     spawner.spawn(async move {
-        let mut here = here;
-        let subscription = tokio::select! {
-            // Nobody waits for it any more: the queue is not to be declared for nobody.
-            () = here.closed() => return,
-            subscription = subscribe(&shared, &queue, options, grace) => subscription,
-        };
-        if let Some(subscription) = subscription
-            && let Err(unwanted) = here.send(subscription)
+        let mut wanted = here;
+        if let Some(subscription) = subscribe(&shared, &queue, options, grace, &mut wanted).await
+            && let Err(unwanted) = wanted.send(subscription)
         {
             retire(unwanted).await;
         }
@@ -166,24 +161,38 @@ fn subscribing(
     there
 }
 
+/// Subscribes as soon as that is possible; nothing once nobody wants it any more, or the process stops.
+///
+/// Only waiting is given up at once. A request under way is not: its answer would make a subscription that nobody
+/// reads, and messages stuck in it.
 async fn subscribe(
     shared: &Arc<Shared>,
     queue: &Queue,
     options: ConsumeOptions,
     grace: Duration,
+    wanted: &mut oneshot::Sender<Subscription>,
 ) -> Option<Subscription> {
     let name = shared.names.queue(queue);
     let mut retry = Reconnect::new();
     let mut tries = 0_u32;
-    tokio::select! {
-        () = shared.stop.cancelled() => return None,
-        () = tokio::time::sleep(grace), if !grace.is_zero() => {}
-        () = std::future::ready(()), if grace.is_zero() => {}
-    }
+    let mut pause = grace;
     loop {
-        let session = shared.consuming().await?;
-        let subscribed = tokio::select! {
+        let session = tokio::select! {
             () = shared.stop.cancelled() => return None,
+            () = wanted.closed() => return None,
+            session = async {
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+                shared.consuming().await
+            } => session?,
+        };
+        let _turn = tokio::select! {
+            () = session.over.cancelled() => continue,
+            () = wanted.closed() => return None,
+            turn = session.channels.turn() => turn,
+        };
+        let subscribed = tokio::select! {
             () = session.over.cancelled() => continue,
             subscribed = subscribe_on(shared, &session, queue, &name, options) => subscribed,
         };
@@ -196,10 +205,7 @@ async fn subscribe(
         if !error.is_transient() && (tries <= 1 || tries.is_multiple_of(20)) {
             tracing::warn!(queue = %name, problem = chain(&error), "cannot consume");
         }
-        tokio::select! {
-            () = shared.stop.cancelled() => return None,
-            () = tokio::time::sleep(retry.next_delay()) => {}
-        }
+        pause = retry.next_delay();
     }
 }
 
@@ -211,7 +217,6 @@ async fn subscribe_on(
     options: ConsumeOptions,
 ) -> Result<Subscription, BrokerError> {
     let attempt = || format!("consuming {name}");
-    let _turn = session.channels.turn().await;
     // First: to consume a missing queue closes the channel, under all its consumers.
     shared.ensure(session, queue, options.on_missing).await?;
     let seat = session.channels.seat(shared, session, options.prefetch).await?;
@@ -233,10 +238,15 @@ async fn subscribe_on(
             attempt: attempt(),
             source: AmqpError(error),
         }),
-        Err(_) => Err(BrokerError::TimedOut {
-            attempt: attempt(),
-            waited: DEADLINE,
-        }),
+        Err(_) => {
+            // An answer that comes late would make a subscription that nobody reads: it goes with its channel.
+            let closing = seat.channel.channel.close(200, ShortString::from("no answer"));
+            drop(timeout(DEADLINE, closing).await);
+            Err(BrokerError::TimedOut {
+                attempt: attempt(),
+                waited: DEADLINE,
+            })
+        }
     }
 }
 

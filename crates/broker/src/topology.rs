@@ -21,6 +21,13 @@ use crate::names::Names;
 /// Newer brokers drop a message from a quorum queue after 20 deliveries, counting lost connections: as good as never.
 /// Not −1, which 3.10 takes for "at the first".
 const DELIVERY_LIMIT: i64 = 1_000_000;
+/// The arguments in which classic and quorum lanes differ.
+const LANE_TYPE_ARGUMENTS: [&str; 4] = [
+    "'x-queue-type'",
+    "'x-delivery-limit'",
+    "'x-dead-letter-exchange'",
+    "'x-dead-letter-routing-key'",
+];
 /// Rungs declared at the same time.
 const RUNGS_AT_ONCE: usize = 8;
 
@@ -140,7 +147,9 @@ pub(crate) async fn declare_endpoint(
             .perform(session, "declaring a lane", &objects, operation)
     };
     match declaring(arguments, false).await {
-        Err(BrokerError::Mismatch { difference, .. }) if difference.contains("x-queue-type") => {
+        Err(BrokerError::Mismatch { difference, .. })
+            if LANE_TYPE_ARGUMENTS.iter().any(|name| difference.contains(name)) =>
+        {
             declaring(FieldTable::default(), true).await
         }
         declared => declared,

@@ -21,7 +21,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::{Channel, Confirmation};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Job};
@@ -120,6 +120,9 @@ impl Confirms {
         let mut ledger = Ledger::default();
         let mut jobs = Vec::with_capacity(BATCH);
         let mut stopping = false;
+        let unconfirmed = metrics::gauge!("nuncio_broker_unconfirmed");
+        let mut check = tokio::time::interval(CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = loop {
             let blocked = matches!(
                 self.states.borrow_and_update().publishing,
@@ -155,7 +158,7 @@ impl Confirms {
                         }
                     }
                 }
-                () = tokio::time::sleep(CHECK) => {}
+                _ = check.tick() => {}
             }
             if !channel.status().connected() {
                 break if stopping {
@@ -166,7 +169,7 @@ impl Confirms {
             }
             ledger.settle(&channel, &mut publishing);
             self.in_flight.0.store(publishing.len(), Ordering::Release);
-            metrics::gauge!("nuncio_broker_unconfirmed").set(publishing.len() as f64);
+            unconfirmed.set(publishing.len() as f64);
         };
         // Whatever never resolves is dropped with its channel; its caller hears that it is lost.
         let mut last = pin!(tokio::time::sleep(ENDING));
@@ -179,7 +182,7 @@ impl Confirms {
         ledger.settle(&channel, &mut publishing);
         ledger.settle(&channel, &mut publishing);
         self.in_flight.0.store(0, Ordering::Release);
-        metrics::gauge!("nuncio_broker_unconfirmed").set(0.0);
+        unconfirmed.set(0.0);
         ended
     }
 }
