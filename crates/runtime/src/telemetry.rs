@@ -13,6 +13,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::LogFormat;
 
+/// The AMQP library tells at ERROR what is handled, and told, by the crate that uses it: said only when asked for by name.
+const QUIET: &str = "lapin";
+
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -35,7 +38,7 @@ pub(crate) fn is_filter(text: &str) -> bool {
 /// # Errors
 /// When the filter cannot be read or logging was started before.
 pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(quietened(filter))?;
     let terminal = std::io::stderr().is_terminal();
     let pretty = match format {
         LogFormat::Pretty => true,
@@ -58,9 +61,24 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+fn quietened(filter: &str) -> String {
+    if filter.contains(QUIET) {
+        filter.to_owned()
+    } else {
+        format!("{filter},{QUIET}=off")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_amqp_library_speaks_when_asked_by_name() {
+        assert_eq!(quietened("info"), "info,lapin=off");
+        assert_eq!(quietened("info,lapin=warn"), "info,lapin=warn");
+        assert!(is_filter(&quietened("warn,nuncio_sender=debug")));
+    }
 
     #[test]
     fn filters_are_told_from_nonsense() {

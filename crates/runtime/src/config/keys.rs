@@ -278,7 +278,7 @@ pub static KEYS: [Key; 32] = [
     ),
     key(
         "shutdown_deadline",
-        "25s",
+        "20s",
         DURATION,
         "how long a stopping process may finish what is in flight",
     ),
