@@ -21,8 +21,8 @@ use url::Url;
 
 use crate::host;
 
-/// How long shared services may take to end after the roles have.
-const SERVICES_DEADLINE: Duration = Duration::from_secs(5);
+/// How long shared services may take to end after the roles have: records are flushed meanwhile.
+const SERVICES_DEADLINE: Duration = Duration::from_secs(6);
 /// Ports that addresses mean when they name none.
 const AMQP_PORT: u16 = 5_672;
 const AMQPS_PORT: u16 = 5_671;
@@ -43,7 +43,11 @@ pub(crate) fn retry_policy(config: &Config) -> anyhow::Result<RetryPolicy> {
 
 /// How to reach RabbitMQ for `role`.
 pub(crate) fn broker_config(config: &Config, role: &str) -> anyhow::Result<BrokerConfig> {
-    let urls = config.amqp_urls.iter().map(|url| url.expose().to_owned()).collect();
+    let urls = config
+        .amqp_urls
+        .iter()
+        .map(|url| url.expose().to_owned())
+        .collect();
     let mut broker = BrokerConfig::new(urls, &config.namespace, format!("{role}@{}", host::name()));
     broker.endpoint_queue_type = match config.endpoint_queue_type {
         config::EndpointQueueType::Classic => EndpointQueueType::Classic,
@@ -53,17 +57,13 @@ pub(crate) fn broker_config(config: &Config, role: &str) -> anyhow::Result<Broke
     Ok(broker)
 }
 
-/// How to reach RabbitMQ with the right to publish events and no other.
-pub(crate) fn publisher_config(config: &Config) -> anyhow::Result<BrokerConfig> {
-    let mut broker = broker_config(config, "publish")?;
-    broker.rungs.clear();
-    broker.declare = false;
-    Ok(broker)
-}
-
 /// The connections to Redis; none is opened yet.
 pub(crate) fn store(config: &Config) -> anyhow::Result<Store> {
-    let main_secret = config.main_secrets.first().cloned().unwrap_or_else(|| SecretString::from(""));
+    let main_secret = config
+        .main_secrets
+        .first()
+        .cloned()
+        .unwrap_or_else(|| SecretString::from(""));
     let mut store = StoreConfig::new(config.redis_url.expose(), &config.namespace, main_secret);
     store.main_secrets.clone_from(&config.main_secrets);
     store.retention = config.retention;
@@ -83,11 +83,16 @@ pub(crate) fn url_rules(config: &Config) -> UrlRules {
 
 /// The client that posts deliveries.
 pub(crate) fn http_client(config: &Config) -> anyhow::Result<HttpClient> {
-    let proxy = config.egress_proxy.as_ref().map(|proxy| Url::parse(proxy.expose()));
+    let proxy = config
+        .egress_proxy
+        .as_ref()
+        .map(|proxy| Url::parse(proxy.expose()));
     HttpClient::new(EgressConfig {
         allow: config.egress_allow.clone(),
         own: own_addresses(config),
-        proxy: proxy.transpose().context("failed to read the egress proxy's address")?,
+        proxy: proxy
+            .transpose()
+            .context("failed to read the egress proxy's address")?,
         connect_timeout: config.connect_timeout,
         user_agent: concat!("Nuncio/", env!("CARGO_PKG_VERSION")).to_owned(),
         idle_per_host: usize::from(config.endpoint_concurrency),
@@ -127,7 +132,8 @@ fn usual_port(url: &ConnectUrl) -> u16 {
     }
 }
 
-/// The tasks that all roles need until they have ended.
+/// The tasks that all roles need until they have ended; cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -149,7 +155,9 @@ impl Services {
     pub(crate) async fn end(self) -> bool {
         self.stop.cancel();
         self.tracker.close();
-        tokio::time::timeout(SERVICES_DEADLINE, self.tracker.wait()).await.is_ok()
+        tokio::time::timeout(SERVICES_DEADLINE, self.tracker.wait())
+            .await
+            .is_ok()
     }
 }
 

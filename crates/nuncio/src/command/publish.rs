@@ -112,7 +112,10 @@ pub(crate) fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     };
     let one = match (args.change, args.event_type) {
         (Some(change), _) => {
-            let app = rules.app.clone().context("--app is needed: the app's id or uid")?;
+            let app = rules
+                .app
+                .clone()
+                .context("--app is needed: the app's id or uid")?;
             Some(Ok(Change::from(change).of(app)))
         }
         (None, Some(event_type)) => Some(rules.event(Given {
@@ -127,7 +130,11 @@ pub(crate) fn run(args: PublishArgs) -> anyhow::Result<ExitCode> {
     block_on(publish(config, rules, one))
 }
 
-async fn publish(config: Config, rules: Rules, one: Option<Result<Event, String>>) -> anyhow::Result<ExitCode> {
+async fn publish(
+    config: Config,
+    rules: Rules,
+    one: Option<Result<Event, String>>,
+) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::install()?;
     let producer = tokio::select! {
         producer = connect(&config) => producer?,
@@ -182,7 +189,9 @@ async fn read_lines(rules: &Rules, items: &mpsc::Sender<Item>) {
             Ok(Read::TooLong) => Err(format!("longer than {bytes_max} bytes")),
             Err(error) => Err(format!("standard input cannot be read: {error}")),
         };
-        let over = event.as_ref().is_err_and(|error| error.starts_with("standard input"));
+        let over = event
+            .as_ref()
+            .is_err_and(|error| error.starts_with("standard input"));
         let item = Item {
             line: Some(number),
             event,

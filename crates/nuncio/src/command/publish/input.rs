@@ -66,7 +66,8 @@ impl Rules {
         let app = app
             .filter(|app| !app.is_empty())
             .ok_or("no app: name one in the line or by --app")?;
-        let channel = |name: &String| Channel::parse(name).map_err(|error| format!("channel {name:?}: {error}"));
+        let channel =
+            |name: &String| Channel::parse(name).map_err(|error| format!("channel {name:?}: {error}"));
         Ok(Event {
             app,
             event_type: EventTypeName::parse(&given.event_type)
@@ -142,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_payload_is_taken_byte_for_byte() {
-        let line = br#" {"type":"sync.user", "payload": {"b" : 1.0,"a":"\u00fc"}, "id":"e1","channels":["eu"]} "#;
+        let line =
+            br#" {"type":"sync.user", "payload": {"b" : 1.0,"a":"\u00fc"}, "id":"e1","channels":["eu"]} "#;
         let event = rules(Some("acme")).read(line).unwrap();
         assert_eq!(event.app, "acme");
         assert_eq!(event.event_type.as_str(), "sync.user");
@@ -164,9 +166,15 @@ mod tests {
             ("[]", "expected {\"type\""),
             (r#"{"type":"t"}"#, "missing field `payload`"),
             (r#"{"type":"t","payload":{}} x"#, "trailing"),
-            (r#"{"type":"t","payload":{},"paylod":1}"#, "unknown field `paylod`"),
+            (
+                r#"{"type":"t","payload":{},"paylod":1}"#,
+                "unknown field `paylod`",
+            ),
             (r#"{"type":"no spaces","payload":{}}"#, "type \"no spaces\""),
-            (r#"{"type":"t","payload":{},"channels":["a b"]}"#, "channel \"a b\""),
+            (
+                r#"{"type":"t","payload":{},"channels":["a b"]}"#,
+                "channel \"a b\"",
+            ),
         ];
         for (line, expected) in cases {
             let error = rules(Some("acme")).read(line.as_bytes()).unwrap_err();

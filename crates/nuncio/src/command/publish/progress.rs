@@ -53,7 +53,10 @@ mod tests {
             confirmed: 250,
             ..Progress::default()
         };
-        assert_eq!(progress.line(Duration::from_secs(5)), "published 300, confirmed 250, 50 a second");
+        assert_eq!(
+            progress.line(Duration::from_secs(5)),
+            "published 300, confirmed 250, 50 a second"
+        );
         assert!(!progress.is_complete());
     }
 

@@ -1,0 +1,97 @@
+//! The parts of each role.
+//!
+//! Owns which role is handed what. Guarantees that the roles of one process share their connections.
+
+use nuncio_broker::Broker;
+use nuncio_domain::SenderId;
+use nuncio_router::RouterParts;
+use nuncio_runtime::config::{self, Config};
+use nuncio_runtime::{Clock, Dice, Lifecycle};
+use nuncio_sender::{SenderParts, SenderSettings, SignatureHeaders};
+use nuncio_store::{Directory, Recorder, StateReader, Store};
+
+use crate::host;
+use crate::wiring::{self, Services};
+
+/// What every role of the process shares.
+pub(super) struct Parts<'a> {
+    config: &'a Config,
+    life: &'a Lifecycle,
+    services: &'a Services,
+    pub(super) store: Store,
+    broker: Broker,
+    recorder: Recorder,
+    clock: Clock,
+    dice: Dice,
+    name: String,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(
+        config: &'a Config,
+        life: &'a Lifecycle,
+        services: &'a Services,
+        broker: Broker,
+        store: Store,
+    ) -> Self {
+        let dice = Dice::system();
+        Self {
+            config,
+            life,
+            services,
+            recorder: Recorder::start(store.clone(), &services.tracker, services.stop.clone()),
+            store,
+            broker,
+            clock: Clock::system(),
+            name: host::member_name(&dice),
+            dice,
+        }
+    }
+
+    pub(super) fn router(&self, directory: &Directory) -> RouterParts {
+        RouterParts {
+            broker: self.broker.clone(),
+            store: self.store.clone(),
+            directory: directory.clone(),
+            recorder: self.recorder.clone(),
+            clock: self.clock.clone(),
+            dice: self.dice.clone(),
+            life: self.life.clone(),
+            name: self.name.clone(),
+            payload_bytes_max: self.config.max_payload,
+        }
+    }
+
+    pub(super) fn sender(&self, directory: &Directory) -> anyhow::Result<SenderParts> {
+        let config = self.config;
+        Ok(SenderParts {
+            broker: self.broker.clone(),
+            store: self.store.clone(),
+            directory: directory.clone(),
+            recorder: self.recorder.clone(),
+            states: StateReader::start(
+                self.store.clone(),
+                &self.services.tracker,
+                self.services.stop.clone(),
+            ),
+            http: wiring::http_client(config)?,
+            clock: self.clock.clone(),
+            dice: self.dice.clone(),
+            life: self.life.clone(),
+            id: SenderId::new(&self.name),
+            settings: SenderSettings {
+                policy: wiring::retry_policy(config)?,
+                request_timeout: config.request_timeout,
+                endpoint_concurrency: config.endpoint_concurrency.into(),
+                sender_concurrency: config.sender_concurrency,
+                disable_after: config.disable_after,
+                signature_headers: match config.signature_headers {
+                    config::SignatureHeaders::Webhook => SignatureHeaders::Webhook,
+                    config::SignatureHeaders::Svix => SignatureHeaders::Svix,
+                    config::SignatureHeaders::Both => SignatureHeaders::Both,
+                },
+                url_rules: wiring::url_rules(config),
+            },
+        })
+    }
+}
