@@ -2,11 +2,12 @@
 //!
 //! Owns the lists of attempts by endpoint and by message, and of the messages that an endpoint was sent.
 
+mod filter;
+
 use std::collections::HashMap;
 
 use nuncio_domain::{
-    AppId, Attempt, AttemptId, AttemptStatus, Channel, DeliveryId, DeliveryState, EndpointId, EventTypeName,
-    MessageId, UnixMillis,
+    AppId, Attempt, AttemptId, Channel, DeliveryId, DeliveryState, EndpointId, MessageId, UnixMillis,
 };
 use nuncio_wire::record::{AttemptPosition, AttemptRecord, DeliveryRecord, MessageRecord};
 
@@ -17,6 +18,8 @@ use crate::page::{Gathered, Page, PageRequest, Position};
 use crate::store::read;
 use crate::stream::{StreamId, Walk};
 use crate::{Store, StoreError};
+
+pub use filter::{AttemptFilter, AttemptedFilter, DeliveryOutlook};
 
 const ACTION: &str = "list attempts";
 /// How many attempts are read at once when they are known by position.
@@ -29,74 +32,6 @@ pub struct StoredAttempt {
     pub attempt: Attempt,
     /// Whether the response's body was expunged on request.
     pub expunged: bool,
-}
-
-/// Which attempts are listed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AttemptFilter {
-    /// Those that ended so.
-    pub status: Option<AttemptStatus>,
-    /// Those whose response had a status of that class: 2 for 200 to 299, and so on; 0 where no response came.
-    pub status_code_class: Option<u16>,
-    /// Those of messages of one of these types; empty means all.
-    pub event_types: Vec<EventTypeName>,
-    /// Those of messages on that channel.
-    pub channel: Option<Channel>,
-    /// Those to that endpoint (where a message's attempts are listed).
-    pub endpoint: Option<EndpointId>,
-    /// Those that began before.
-    pub before: Option<UnixMillis>,
-    /// Those that began after.
-    pub after: Option<UnixMillis>,
-}
-
-impl AttemptFilter {
-    fn matches(&self, attempt: &Attempt) -> bool {
-        let class = attempt.outcome.status().map_or(0, |status| status / 100);
-        self.status.is_none_or(|status| attempt.status() == status)
-            && self.status_code_class.is_none_or(|wanted| class == wanted)
-            && (self.event_types.is_empty() || self.event_types.contains(&attempt.event_type))
-            && self.before.is_none_or(|before| attempt.started_at < before)
-            && self.after.is_none_or(|after| attempt.started_at > after)
-    }
-}
-
-/// Which of the messages that an endpoint was sent are listed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AttemptedFilter {
-    /// Those whose delivery stands so: delivered, failed for good, or waiting for another attempt.
-    pub status: Option<DeliveryOutlook>,
-    /// Those of one of these types; empty means all.
-    pub event_types: Vec<EventTypeName>,
-    /// Those on that channel.
-    pub channel: Option<Channel>,
-    /// Those last attempted before.
-    pub before: Option<UnixMillis>,
-    /// Those last attempted after.
-    pub after: Option<UnixMillis>,
-}
-
-/// How a delivery stands, in the three words that lists know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DeliveryOutlook {
-    /// A 2xx came.
-    Succeeded,
-    /// An attempt is to come.
-    Waiting,
-    /// Nothing more will happen by itself.
-    Failed,
-}
-
-impl DeliveryOutlook {
-    /// The outlook of a delivery in that state.
-    #[must_use]
-    pub fn of(state: &DeliveryState) -> Self {
-        match state.status {
-            nuncio_domain::DeliveryStatus::Delivered => Self::Succeeded,
-            status if status.is_final() => Self::Failed,
-            _ => Self::Waiting,
-        }
-    }
 }
 
 /// Attempts by where they are kept, with the texts needed to show them.
@@ -442,24 +377,6 @@ impl Store {
 
 /// Where an attempt is kept: its position in the history of its endpoint.
 type Place = (StreamId, EndpointId);
-
-impl AttemptedFilter {
-    fn matches(&self, record: &MessageRecord, last: &Attempt) -> bool {
-        let state = record
-            .deliveries
-            .first()
-            .and_then(|(_, delivery)| delivery.state());
-        let outlook = state.map(|state| DeliveryOutlook::of(&state));
-        self.status.is_none_or(|wanted| outlook == Some(wanted))
-            && (self.event_types.is_empty() || self.event_types.contains(&record.message.event_type))
-            && self
-                .channel
-                .as_ref()
-                .is_none_or(|channel| record.message.channels.contains(channel))
-            && self.before.is_none_or(|before| last.started_at < before)
-            && self.after.is_none_or(|after| last.started_at > after)
-    }
-}
 
 /// Whether the message's last attempt at the endpoint that was read with it is the one at `position`.
 fn is_last_attempt(record: &MessageRecord, position: StreamId) -> bool {

@@ -25,7 +25,7 @@ async fn routed(store: &Store) -> (Message, Endpoint) {
 
 async fn attempts(store: &Store, message: &Message, endpoint: &Endpoint) -> usize {
     let filter = AttemptFilter::default();
-    let request = PageRequest::first(250);
+    let request = PageRequest::first(400);
     store
         .attempts_of_endpoint(&message.app_id, &endpoint.id, &filter, &request)
         .await
@@ -207,7 +207,7 @@ async fn what_is_left_is_written_after_the_stop_and_giving_up_is_bounded() {
         life.stop.cancel()
     });
     life.end().await;
-    assert_eq!(attempts(&store, &message, &endpoint).await, 250.min(300));
+    assert_eq!(attempts(&store, &message, &endpoint).await, 300);
 
     let life = Life::new();
     let recorder = Recorder::start(store.clone(), &life.tracker, life.stop.clone());
