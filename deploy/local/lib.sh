@@ -37,13 +37,18 @@ use_cargo() {
     export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 }
 
-# Builds the binary under the given profile (dev or release) and names it in `nuncio_bin`.
+# build_nuncio PROFILE COPY: builds the binary (dev or release) and copies it. The copy stays what it is, though another
+# clone builds into the same directory; the lock keeps the two steps together.
 build_nuncio() {
-    local profile=$1 directory=debug
+    local profile=$1 copy=$2 directory=debug
     [[ $profile != release ]] || directory=release
-    (cd "$root" && cargo build --locked --profile "$profile" --package nuncio --bin nuncio)
-    # shellcheck disable=SC2034 # read by the caller
-    nuncio_bin=$CARGO_TARGET_DIR/$directory/nuncio
+    mkdir -p "$CARGO_TARGET_DIR"
+    (
+        flock 8
+        cd "$root" || exit
+        cargo build --locked --profile "$profile" --package nuncio --bin nuncio 8>&-
+        install -m 755 "$CARGO_TARGET_DIR/$directory/nuncio" "$copy"
+    ) 8>"$CARGO_TARGET_DIR/.nuncio-build.lock"
 }
 
 # ---- time -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ open_stage() {
     trap 'exit 143' TERM
 
     heading 'Build'
-    build_nuncio release
+    nuncio_bin=$stage/nuncio
+    build_nuncio release "$nuncio_bin"
     ok "$("$nuncio_bin" --version)"
 
     heading 'Servers'

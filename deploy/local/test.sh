@@ -31,7 +31,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 heading 'Build'
-build_nuncio dev
+build_nuncio dev "$run/nuncio"
 cargo test --locked --workspace --no-run
 
 heading 'Servers'
@@ -43,7 +43,7 @@ ok 'RabbitMQ and Redis answer'
 heading 'Tests'
 mkdir "$run/tmp"
 export NUNCIO_TEST_AMQP_URL=${NUNCIO_AMQP_URL:?} NUNCIO_TEST_REDIS_URL=${NUNCIO_REDIS_URL:?}
-export NUNCIO_BIN=$nuncio_bin TMPDIR=$run/tmp
+export NUNCIO_BIN=$run/nuncio TMPDIR=$run/tmp
 # Not what the binary under test should find by itself.
 unset NUNCIO_AMQP_URL NUNCIO_REDIS_URL
 

@@ -27,7 +27,7 @@ if recall_pid "$state/nuncio.pid"; then
 else
     use_cargo
     heading 'Build'
-    build_nuncio release
+    build_nuncio release "$state/nuncio"
     heading 'Servers'
     # The lock is this script's, not the servers'.
     launch_servers "$state/services" setsid 7>&-
@@ -56,8 +56,6 @@ else
     )
     # shellcheck source=/dev/null
     . "$state/env"
-    # A copy: a later build must not change what runs.
-    install -m 755 "$nuncio_bin" "$state/nuncio"
     setsid "$state/nuncio" all </dev/null >"$state/nuncio.log" 2>&1 7>&- &
     remember_pid "$state/nuncio.pid" $! || true
     ready() { is_gone "$state/nuncio.pid" || curl -fsS --max-time 2 -o /dev/null "http://$metrics/readyz" 2>/dev/null; }
