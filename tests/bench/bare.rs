@@ -91,7 +91,7 @@ struct Loop {
 #[derive(Clone)]
 enum Client {
     Reqwest(reqwest::Client),
-    Hyper(Hyper<HttpConnector, Full<Bytes>>),
+    Hyper(Box<Hyper<HttpConnector, Full<Bytes>>>),
 }
 
 struct Progress {
@@ -117,7 +117,7 @@ impl Loop {
             ClientKind::Hyper => {
                 let mut connector = HttpConnector::new();
                 connector.set_nodelay(true);
-                Client::Hyper(Hyper::builder(TokioExecutor::new()).build(connector))
+                Client::Hyper(Box::new(Hyper::builder(TokioExecutor::new()).build(connector)))
             }
         };
         Ok(Self {

@@ -74,8 +74,11 @@ pub(crate) struct Summary {
     pub(crate) sent: u64,
 }
 
+/// A plan with a link for each of its streams.
+type Prepared = (Plan, Vec<Link>);
+
 pub(crate) async fn run(control: SocketAddr) -> Result<()> {
-    let prepared: Arc<Mutex<Option<(Plan, Vec<Link>)>>> = Arc::default();
+    let prepared: Arc<Mutex<Option<Prepared>>> = Arc::default();
     child::serve(control, |request: Request| {
         let prepared = Arc::clone(&prepared);
         async move {

@@ -23,17 +23,19 @@ pub(crate) type Confirm = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// An open way in.
 pub(crate) enum Link {
-    Amqp {
-        // Kept, as the channel ends with it.
-        _connection: Connection,
-        channel: Channel,
-        exchange: String,
-    },
+    Amqp(Box<Amqp>),
     Rest {
         client: reqwest::Client,
         base: String,
         token: String,
     },
+}
+
+pub(crate) struct Amqp {
+    // Kept, as the channel ends with it.
+    _connection: Connection,
+    channel: Channel,
+    exchange: String,
 }
 
 impl Link {
@@ -45,11 +47,11 @@ impl Link {
                 let connection = Connection::connect(url, options).await?;
                 let channel = connection.create_channel().await?;
                 channel.confirm_select(ConfirmSelectOptions::default()).await?;
-                Ok(Self::Amqp {
+                Ok(Self::Amqp(Box::new(Amqp {
                     _connection: connection,
                     channel,
                     exchange: exchange.clone(),
-                })
+                })))
             }
             Via::Rest { base, token } => Ok(Self::Rest {
                 client: reqwest::Client::builder().no_proxy().build()?,
@@ -62,15 +64,14 @@ impl Link {
     /// Sends `body` and returns what to wait for.
     pub(crate) async fn send(&self, target: &str, body: Vec<u8>) -> Result<Confirm> {
         match self {
-            Self::Amqp {
-                channel, exchange, ..
-            } => {
+            Self::Amqp(amqp) => {
                 let properties = BasicProperties::default()
                     .with_delivery_mode(2)
                     .with_content_type("application/json".into());
                 let options = BasicPublishOptions::default();
-                let (exchange, key) = (exchange.as_str().into(), target.into());
-                let confirm = channel
+                let (exchange, key) = (amqp.exchange.as_str().into(), target.into());
+                let confirm = amqp
+                    .channel
                     .basic_publish(exchange, key, options, &body, properties)
                     .await?;
                 Ok(Box::pin(async move {

@@ -6,6 +6,9 @@ use super::{Report, Row, YARDSTICK};
 
 const PROCESSES: [&str; 7] = ["broker", "redis", "router", "sender", "api", "receiver", "load"];
 
+/// One quantile of latencies, and what it is called.
+type Quantile = (&'static str, fn(&super::Latency) -> f64);
+
 impl Report {
     /// Everything, medians over runs; beside the figures of `old` where there is one.
     pub(crate) fn table(&self, old: Option<&Self>) -> String {
@@ -141,18 +144,17 @@ impl Report {
                 "ms",
             );
         }
-        let mut against =
-            |name: &str, without: &str, quantiles: &[(&str, fn(&super::Latency) -> f64)], most: f64| {
-                for (label, quantile) in quantiles {
-                    let found = self
-                        .row(name)
-                        .zip(self.row(without))
-                        .map(|(row, without)| row.latency(quantile) / without.latency(quantile));
-                    at_most(format!("{name}: {label} against none"), found, most, "×");
-                }
-            };
-        let p50: (&str, fn(&super::Latency) -> f64) = ("p50", |latency| latency.from_send.p50);
-        let p99: (&str, fn(&super::Latency) -> f64) = ("p99", |latency| latency.from_send.p99);
+        let mut against = |name: &str, without: &str, quantiles: &[Quantile], most: f64| {
+            for (label, quantile) in quantiles {
+                let found = self
+                    .row(name)
+                    .zip(self.row(without))
+                    .map(|(row, without)| row.latency(quantile) / without.latency(quantile));
+                at_most(format!("{name}: {label} against none"), found, most, "×");
+            }
+        };
+        let p50: Quantile = ("p50", |latency| latency.from_send.p50);
+        let p99: Quantile = ("p99", |latency| latency.from_send.p99);
         for hanging in [10, 20, 50] {
             against(
                 &format!("healthy beside {hanging} hanging"),
