@@ -170,7 +170,13 @@ impl Tokens {
     }
 
     /// A new token for `scope`, valid from `now` for `lifetime`.
-    pub fn mint(&self, scope: &Scope, now: UnixMillis, lifetime: Duration, rng: &mut impl Rng) -> String {
+    pub fn mint(
+        &self,
+        scope: &Scope,
+        now: UnixMillis,
+        lifetime: Duration,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> String {
         let mut id = [0; ID_BYTES];
         rng.fill_bytes(&mut id);
         let (sub, grant) = match scope {

@@ -1,0 +1,236 @@
+//! Apps: created with their projects, found by id or uid.
+//!
+//! Guarantees that a uid belongs to one app, and that with an app everything that is its own goes: endpoints, their
+//! queues, history.
+
+use std::collections::BTreeMap;
+
+use nuncio_domain::{App, AppId, Uid};
+use nuncio_producer::EndpointChange;
+use nuncio_store::{Page, PageRequest};
+
+use super::refusal::{Complaints, Noun, Outcome, Refusal};
+use super::{UseCases, check, store};
+
+/// An app as a caller describes it.
+#[derive(Debug, Clone, Default)]
+pub struct AppDraft {
+    /// A name for people.
+    pub name: String,
+    /// The caller's own id.
+    pub uid: Option<String>,
+    /// Messages a second.
+    pub throttle_rate: Option<u64>,
+    /// The caller's own keys and values.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What to change of an app; an inner nothing takes the field away.
+#[derive(Debug, Clone, Default)]
+pub struct AppPatch {
+    /// A name for people.
+    pub name: Option<String>,
+    /// The caller's own id.
+    pub uid: Option<Option<String>>,
+    /// Messages a second.
+    pub throttle_rate: Option<Option<u64>>,
+    /// The caller's own keys and values.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// Whether something was made or was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upserted<T> {
+    /// It is new.
+    Created(T),
+    /// It was there; perhaps it was changed.
+    Found(T),
+}
+
+struct Checked {
+    name: String,
+    uid: Option<Uid>,
+    throttle_rate: Option<u32>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl AppDraft {
+    fn check(self) -> Outcome<Checked> {
+        let mut complaints = Complaints::new();
+        let checked = self.check_into(&mut complaints);
+        complaints.or(Some(checked))
+    }
+
+    fn check_into(self, complaints: &mut Complaints) -> Checked {
+        check::text(complaints, "name", &self.name, false);
+        check::metadata(complaints, "metadata", &self.metadata);
+        Checked {
+            uid: check::uid(complaints, "uid", self.uid.as_deref(), AppId::PREFIX),
+            throttle_rate: check::rate(complaints, "throttleRate", self.throttle_rate),
+            name: self.name,
+            metadata: self.metadata,
+        }
+    }
+}
+
+impl UseCases {
+    /// One page of all apps.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn list_apps(&self, page: &PageRequest) -> Outcome<Page<App>> {
+        store(self.store.list_apps(page).await)
+    }
+
+    /// The app with that id or uid.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn app(&self, id_or_uid: &str) -> Outcome<App> {
+        store(self.store.app(id_or_uid).await)?.ok_or(Refusal::NotFound(Noun::App))
+    }
+
+    /// Makes an app. With `get_if_exists`, an app that has the uid already is the answer.
+    ///
+    /// # Errors
+    /// When fields cannot be accepted, or the uid is taken.
+    pub async fn create_app(&self, draft: AppDraft, get_if_exists: bool) -> Outcome<Upserted<App>> {
+        let checked = draft.check()?;
+        self.make_app(checked, get_if_exists).await
+    }
+
+    async fn make_app(&self, checked: Checked, get_if_exists: bool) -> Outcome<Upserted<App>> {
+        let now = self.now();
+        let app = App {
+            id: self.dice.with(|mut rng| AppId::generate(now, &mut rng)),
+            uid: checked.uid,
+            name: checked.name,
+            throttle_rate: checked.throttle_rate,
+            metadata: checked.metadata,
+            created_at: now,
+            updated_at: now,
+        };
+        match store(self.store.create_app(&app).await) {
+            Ok(()) => Ok(Upserted::Created(app)),
+            Err(Refusal::Conflict { .. }) if get_if_exists => {
+                let uid = app.uid.as_ref().map(Uid::as_str).unwrap_or_default();
+                self.app(uid).await.map(Upserted::Found)
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Replaces the app with that id or uid, or makes one under the uid.
+    ///
+    /// # Errors
+    /// When fields cannot be accepted, the uid is taken, or an id names nothing.
+    pub async fn replace_app(&self, id_or_uid: &str, mut draft: AppDraft) -> Outcome<Upserted<App>> {
+        match self.app(id_or_uid).await {
+            Ok(_) => {}
+            Err(Refusal::NotFound(_)) if !id_or_uid.starts_with(AppId::PREFIX) => {
+                draft.uid.get_or_insert_with(|| id_or_uid.to_owned());
+                return self.create_app(draft, false).await;
+            }
+            Err(refusal) => return Err(refusal),
+        }
+        let checked = draft.check()?;
+        let change = |app: &mut App| {
+            app.name.clone_from(&checked.name);
+            app.uid.clone_from(&checked.uid);
+            app.throttle_rate = checked.throttle_rate;
+            app.metadata.clone_from(&checked.metadata);
+        };
+        self.change_app(id_or_uid, change).await.map(Upserted::Found)
+    }
+
+    /// Changes some fields of the app with that id or uid.
+    ///
+    /// # Errors
+    /// When there is none, fields cannot be accepted, or the uid is taken.
+    pub async fn patch_app(&self, id_or_uid: &str, patch: AppPatch) -> Outcome<App> {
+        let mut complaints = Complaints::new();
+        if let Some(name) = &patch.name {
+            check::text(&mut complaints, "name", name, false);
+        }
+        if let Some(metadata) = &patch.metadata {
+            check::metadata(&mut complaints, "metadata", metadata);
+        }
+        let uid = patch
+            .uid
+            .map(|uid| check::uid(&mut complaints, "uid", uid.as_deref(), AppId::PREFIX));
+        let rate = patch
+            .throttle_rate
+            .map(|rate| check::rate(&mut complaints, "throttleRate", rate));
+        complaints.or(Some(()))?;
+        let change = |app: &mut App| {
+            if let Some(name) = &patch.name {
+                app.name.clone_from(name);
+            }
+            if let Some(uid) = &uid {
+                app.uid.clone_from(uid);
+            }
+            if let Some(rate) = rate {
+                app.throttle_rate = rate;
+            }
+            if let Some(metadata) = &patch.metadata {
+                app.metadata.clone_from(metadata);
+            }
+        };
+        self.change_app(id_or_uid, change).await
+    }
+
+    async fn change_app(&self, id_or_uid: &str, change: impl Fn(&mut App)) -> Outcome<App> {
+        let id = self.app(id_or_uid).await?.id;
+        let now = self.now();
+        self.store
+            .update_app(&id, |app| {
+                change(app);
+                app.updated_at = now;
+                Ok::<_, Refusal>(())
+            })
+            .await
+    }
+
+    /// Deletes the app with that id or uid and everything that is its own.
+    ///
+    /// # Errors
+    /// When there is none, or its endpoints' queues cannot be deleted: asking again finishes the work.
+    pub async fn delete_app(&self, id_or_uid: &str) -> Outcome<()> {
+        let app = self.app(id_or_uid).await?;
+        let endpoints = store(self.store.endpoints(&app.id).await)?;
+        store(self.store.delete_app(&app.id).await)?;
+        self.forget_app(&app.id).await;
+        for endpoint in &endpoints {
+            self.drop_lane(&endpoint.id).await;
+            self.tell(&app, endpoint, EndpointChange::Deleted).await;
+        }
+        Ok(())
+    }
+
+    /// The app with that id or uid, made from `draft` where there is none.
+    ///
+    /// # Errors
+    /// When there is none and no draft, or the draft's uid is not the one asked for.
+    pub(crate) async fn app_or_new(&self, id_or_uid: &str, draft: Option<AppDraft>) -> Outcome<App> {
+        let (refusal, mut draft) = match (self.app(id_or_uid).await, draft) {
+            (Ok(app), _) => return Ok(app),
+            (Err(refusal @ Refusal::NotFound(_)), Some(draft)) => (refusal, draft),
+            (Err(refusal), _) => return Err(refusal),
+        };
+        if id_or_uid.starts_with(AppId::PREFIX) {
+            return Err(refusal);
+        }
+        let mut complaints = Complaints::new();
+        let checked = complaints.within("application", |complaints| {
+            let uid = draft.uid.get_or_insert_with(|| id_or_uid.to_owned());
+            if uid != id_or_uid {
+                complaints.add("uid", "value_error", "must be the uid in the path");
+            }
+            draft.check_into(complaints)
+        });
+        let checked = complaints.or(Some(checked))?;
+        match self.make_app(checked, true).await? {
+            Upserted::Created(app) | Upserted::Found(app) => Ok(app),
+        }
+    }
+}

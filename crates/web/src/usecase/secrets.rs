@@ -1,0 +1,94 @@
+//! Endpoint secrets: own or made here, rotated with an overlap.
+//!
+//! Guarantees that a secret is one that signs, and that receivers have time to change theirs. Never logs one.
+
+use std::time::Duration;
+
+use nuncio_domain::{App, Endpoint, UnixMillis};
+use nuncio_signing::Secret;
+use secrecy::SecretString;
+
+use super::refusal::{Complaints, Outcome, Refusal};
+use super::{UseCases, store};
+
+/// How long the old secret signs too, unless said otherwise.
+pub const OVERLAP: Duration = Duration::from_secs(24 * 3_600);
+/// The longest that it may.
+pub const OVERLAP_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Old secrets that may sign beside the current one.
+pub const OLD_SECRETS_MAX: usize = 10;
+
+impl UseCases {
+    /// The endpoint's current secret.
+    ///
+    /// # Errors
+    /// When there is no such endpoint, or no main secret opens it.
+    pub async fn secret(&self, app: &App, id_or_uid: &str) -> Outcome<SecretString> {
+        let endpoint = self.endpoint(app, id_or_uid).await?;
+        Ok(store(self.store.secrets(&app.id, &endpoint.id).await)?.current)
+    }
+
+    /// Lets another secret sign, `key` or a new one, and the current one beside it for the grace period. Answers the new
+    /// one.
+    ///
+    /// # Errors
+    /// When there is no such endpoint, the key is none, the period too long, or too many old secrets still sign.
+    pub async fn rotate_secret(
+        &self,
+        app: &App,
+        id_or_uid: &str,
+        key: Option<&str>,
+        grace_seconds: Option<u64>,
+    ) -> Outcome<SecretString> {
+        let endpoint = self.endpoint(app, id_or_uid).await?;
+        let mut complaints = Complaints::new();
+        let secret = match key {
+            Some(key) => complaints.keep("key", "value_error", Secret::parse(key)),
+            None => Some(self.new_secret()),
+        };
+        let overlap = grace_seconds.map_or(OVERLAP, Duration::from_secs);
+        if overlap > OVERLAP_MAX {
+            complaints.add(
+                "gracePeriodSeconds",
+                "value_error",
+                format_args!("must be from 0 to {}", OVERLAP_MAX.as_secs()),
+            );
+        }
+        let secret = complaints.or(secret)?;
+        let now = self.now();
+        let held = store(self.store.secrets(&app.id, &endpoint.id).await)?;
+        if held.old.iter().filter(|(_, until)| *until > now).count() >= OLD_SECRETS_MAX {
+            return Err(Refusal::Impossible {
+                code: "limit_reached",
+                detail: format!("{OLD_SECRETS_MAX} old secrets still sign: wait until one has run out"),
+            });
+        }
+        let text = SecretString::from(secret.expose().as_str());
+        let until = now.plus(overlap);
+        store(
+            self.store
+                .rotate_secret(&app.id, &endpoint.id, &text, until, now)
+                .await,
+        )?;
+        Ok(text)
+    }
+
+    /// Lets `secret` sign from now on, alone.
+    pub(crate) async fn use_secret(
+        &self,
+        endpoint: &Endpoint,
+        secret: &Secret,
+        now: UnixMillis,
+    ) -> Outcome<()> {
+        let text = SecretString::from(secret.expose().as_str());
+        let rotated = self
+            .store
+            .rotate_secret(&endpoint.app_id, &endpoint.id, &text, now, now);
+        store(rotated.await)?;
+        Ok(())
+    }
+
+    pub(crate) fn new_secret(&self) -> Secret {
+        Secret::generate(&mut rand::rng())
+    }
+}
