@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{completions, config, listen, publish, token};
+use crate::command::{bench, completions, config, listen, publish, role, token};
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
 #[derive(Debug, Parser)]
@@ -21,6 +21,14 @@ pub(crate) struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Serve the REST API, the portal and the console
+    Api(role::RoleArgs),
+    /// Fan events out to the queues of endpoints; any number of these may run
+    Router(role::RoleArgs),
+    /// Deliver what waits in the queues of endpoints; any number of these may run
+    Sender(role::RoleArgs),
+    /// Be api, router and sender in one process
+    All(role::RoleArgs),
     /// Publish one event, one of the six changes, or events from standard input, and wait for the confirms
     ///
     /// Without --type and without one of the six changes, events are read from standard input, one JSON object a line:
@@ -28,6 +36,8 @@ pub(crate) enum Command {
     Publish(publish::PublishArgs),
     /// Receive deliveries on this machine, verify and print them; fail on purpose to try retries
     Listen(listen::ListenArgs),
+    /// Drive a running pipeline with events at a fixed rate, receive the deliveries, and tell the latencies
+    Bench(bench::BenchArgs),
     /// Mint an API token and print it
     Token(token::TokenArgs),
     /// Show, check or explain the configuration

@@ -1,9 +1,11 @@
 //! The subcommands, one module each.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod listen;
 pub(crate) mod publish;
+pub(crate) mod role;
 pub(crate) mod token;
 
 use std::future::Future;

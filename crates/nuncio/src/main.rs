@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod host;
 mod output;
+mod wiring;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use clap::Parser;
 use nuncio_runtime::ConfigError;
 
 use crate::cli::{Command, CommandLine};
+use crate::command::role::Role;
 
 /// Exit code for a configuration or command line that is wrong.
 const EXIT_USAGE: u8 = 2;
@@ -43,8 +45,13 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Api(args) => command::role::run(Role::Api, &args),
+        Command::Router(args) => command::role::run(Role::Router, &args),
+        Command::Sender(args) => command::role::run(Role::Sender, &args),
+        Command::All(args) => command::role::run(Role::All, &args),
         Command::Publish(args) => command::publish::run(args),
         Command::Listen(args) => command::listen::run(args),
+        Command::Bench(args) => command::bench::run(args),
         Command::Token(args) => command::token::run(&args),
         Command::Config(args) => command::config::run(&args),
         Command::Completions(args) => command::completions::run(&args),

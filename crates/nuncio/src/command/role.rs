@@ -136,6 +136,9 @@ async fn start(
         () = life.soft.cancelled() => return Ok(()),
     };
     check_directory(health, &directory);
+    if role.has(Role::Api) {
+        life.start("api", nuncio_web::serve(parts.web(&directory)));
+    }
     if role.has(Role::Router) {
         life.start("router", nuncio_router::run(parts.router(&directory)));
     }

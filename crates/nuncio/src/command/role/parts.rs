@@ -2,16 +2,23 @@
 //!
 //! Owns which role is handed what. Guarantees that the roles of one process share their connections.
 
+use std::time::Duration;
+
 use nuncio_broker::Broker;
 use nuncio_domain::SenderId;
+use nuncio_producer::Producer;
 use nuncio_router::RouterParts;
 use nuncio_runtime::config::{self, Config};
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_sender::{SenderParts, SenderSettings, SignatureHeaders};
 use nuncio_store::{Directory, Recorder, StateReader, Store};
+use nuncio_web::{Rates, WebParts};
 
 use crate::host;
 use crate::wiring::{self, Services};
+
+/// How long the API waits for the confirm of an event before it answers that it could not be accepted.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 
 /// What every role of the process shares.
 pub(super) struct Parts<'a> {
@@ -45,6 +52,28 @@ impl<'a> Parts<'a> {
             clock: Clock::system(),
             name: host::member_name(&dice),
             dice,
+        }
+    }
+
+    pub(super) fn web(&self, directory: &Directory) -> WebParts {
+        let config = self.config;
+        WebParts {
+            store: self.store.clone(),
+            directory: directory.clone(),
+            producer: Producer::on(self.broker.clone(), config.max_payload, CONFIRM_WITHIN),
+            clock: self.clock.clone(),
+            dice: self.dice.clone(),
+            lifecycle: self.life.clone(),
+            settings: nuncio_web::Settings {
+                namespace: config.namespace.clone(),
+                main_secrets: config.main_secrets.clone(),
+                listen: config.listen,
+                public_url: config.public_url_at(config.listen),
+                urls: wiring::url_rules(config),
+                payload_bytes_max: config.max_payload,
+                retention: config.retention,
+                rates: Rates::default(),
+            },
         }
     }
 
