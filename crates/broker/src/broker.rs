@@ -20,7 +20,7 @@ use crate::config::BrokerConfig;
 use crate::consumer::{ConsumeOptions, Consumer, OnMissing};
 use crate::dial::Address;
 use crate::error::BrokerError;
-use crate::link::{Link, Role, Session, Sessions};
+use crate::link::{Link, Role, Session, Sessions, chain};
 use crate::message::Received;
 use crate::names::{Names, Queue};
 use crate::publisher::{Confirms, InFlight, Publisher};
@@ -29,6 +29,8 @@ use crate::topology;
 
 /// How long an operation waits for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries to declare the topology.
+const DECLARE_AGAIN: Duration = Duration::from_secs(1);
 
 /// RabbitMQ, as Nuncio uses it. Cheap to clone.
 #[derive(Clone)]
@@ -188,6 +190,26 @@ impl Broker {
     pub async fn declare_topology(&self) -> Result<(), BrokerError> {
         let session = self.shared.session().await?;
         topology::declare(&session, &self.shared.names, &self.shared.config.rungs).await
+    }
+
+    /// Declares the topology, trying again while there is no connection. Answers false when `stop` came first.
+    ///
+    /// # Errors
+    /// When something exists with other properties, or there is no permission: what only a person can mend.
+    pub async fn establish_topology(&self, stop: &CancellationToken) -> Result<bool, BrokerError> {
+        loop {
+            match self.declare_topology().await {
+                Ok(()) => return Ok(true),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(error = chain(&error), "the topology is not declared yet");
+                }
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(false),
+                () = tokio::time::sleep(DECLARE_AGAIN) => {}
+            }
+        }
     }
 
     /// Declares the rung on which deliveries wait for `delay`. Done once a connection.

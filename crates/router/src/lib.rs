@@ -20,8 +20,6 @@ use nuncio_store::{Directory, Recorder, Store};
 
 /// How long a publish may take, resends included, before its event goes back to the queue.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(30);
-/// How often a router that cannot declare the topology tries again.
-const DECLARE_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a router works with.
 #[derive(Clone)]
@@ -57,7 +55,7 @@ struct Shared {
 /// # Errors
 /// When the topology exists with other arguments, which only a person can mend.
 pub async fn run(parts: RouterParts) -> Result<(), BrokerError> {
-    if !declare(&parts).await? {
+    if !parts.broker.establish_topology(&parts.life.soft).await? {
         return Ok(());
     }
     let shared = Arc::new(Shared {
@@ -76,24 +74,4 @@ pub async fn run(parts: RouterParts) -> Result<(), BrokerError> {
         tracing::error!(%error, "the task that follows unroutable deliveries ended early");
     }
     Ok(())
-}
-
-/// Declares the topology, trying again while RabbitMQ is away; false when told to stop meanwhile.
-async fn declare(parts: &RouterParts) -> Result<bool, BrokerError> {
-    loop {
-        match parts.broker.declare_topology().await {
-            Ok(()) => return Ok(true),
-            Err(error) if error.is_transient() => {
-                tracing::warn!(
-                    error = nuncio_runtime::lifecycle::chain(&error),
-                    "the topology is not declared yet"
-                );
-            }
-            Err(error) => return Err(error),
-        }
-        tokio::select! {
-            () = parts.life.soft.cancelled() => return Ok(false),
-            () = tokio::time::sleep(DECLARE_PAUSE) => {}
-        }
-    }
 }

@@ -25,9 +25,6 @@ use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_store::{Directory, Recorder, StateReader, Store};
 use tokio::sync::Semaphore;
 
-/// How often a sender that cannot declare the topology tries again.
-const DECLARE_PAUSE: Duration = Duration::from_secs(1);
-
 /// Which families of headers carry id, timestamp and signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureHeaders {
@@ -114,7 +111,7 @@ impl Permits {
 /// # Errors
 /// When the topology exists with other arguments, which only a person can mend.
 pub async fn run(parts: SenderParts) -> Result<(), BrokerError> {
-    if !declare(&parts).await? {
+    if !parts.broker.establish_topology(&parts.life.soft).await? {
         return Ok(());
     }
     let members = membership::join(&parts).await;
@@ -126,24 +123,4 @@ pub async fn run(parts: SenderParts) -> Result<(), BrokerError> {
     lanes::run(Arc::clone(&shared), members).await;
     membership::leave(&shared.parts).await;
     Ok(())
-}
-
-/// Declares the topology, trying again while RabbitMQ is away; false when told to stop meanwhile.
-async fn declare(parts: &SenderParts) -> Result<bool, BrokerError> {
-    loop {
-        match parts.broker.declare_topology().await {
-            Ok(()) => return Ok(true),
-            Err(error) if error.is_transient() => {
-                tracing::warn!(
-                    error = nuncio_runtime::lifecycle::chain(&error),
-                    "the topology is not declared yet"
-                );
-            }
-            Err(error) => return Err(error),
-        }
-        tokio::select! {
-            () = parts.life.soft.cancelled() => return Ok(false),
-            () = tokio::time::sleep(DECLARE_PAUSE) => {}
-        }
-    }
 }
