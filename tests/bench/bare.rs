@@ -48,7 +48,8 @@ pub(crate) struct Plan {
     pub(crate) queues: Vec<String>,
     /// Per lane: that many requests are in flight.
     pub(crate) prefetch: u16,
-    pub(crate) target: String,
+    /// Of each lane.
+    pub(crate) targets: Vec<String>,
     pub(crate) client: ClientKind,
     pub(crate) total: u64,
 }
@@ -135,12 +136,12 @@ impl Loop {
             failure: Mutex::new(None),
         });
         let lanes = TaskTracker::new();
-        for (queue, channel) in self.plan.queues.iter().zip(self.channels.iter().cycle()) {
+        let lanes_of = self.plan.queues.iter().zip(self.plan.targets.iter().cloned());
+        for ((queue, target), channel) in lanes_of.zip(self.channels.iter().cycle()) {
             let options = BasicConsumeOptions::default();
             let consumer = channel
                 .basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default())
                 .await?;
-            let target = self.plan.target.clone();
             lanes.spawn(lane(consumer, self.client.clone(), target, Arc::clone(&progress)));
         }
         progress.done.notified().await;

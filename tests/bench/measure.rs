@@ -74,11 +74,6 @@ impl Bench {
         })
     }
 
-    /// Where endpoints point, without the lane.
-    pub(crate) fn receiver_url(&self) -> String {
-        format!("http://{}", self.addresses.http)
-    }
-
     pub(crate) fn scaled(&self, count: u64) -> u64 {
         ((count as f64 * self.scale) as u64).max(10)
     }

@@ -30,9 +30,26 @@ use crate::{
 
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const STREAMS_MAX: usize = 8;
+/// How many hosts the receiver stands for.
+const HOSTS: usize = 100;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 /// How often a watcher is told of new arrivals.
 const WATCH: Duration = Duration::from_millis(1);
+
+impl Addresses {
+    /// Where the endpoint of that lane points: lanes are spread over all hosts.
+    pub(crate) fn lane(&self, lane: usize) -> String {
+        format!("http://{}/{lane}", self.http[lane % self.http.len()])
+    }
+
+    /// All lanes at one host, as customers of one integration platform are.
+    pub(crate) fn one_host(&self) -> Self {
+        Self {
+            http: self.http[..1].to_vec(),
+            watch: self.watch,
+        }
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Request {
@@ -46,10 +63,10 @@ pub(crate) enum Request {
     Hang { below: u64, millis: u64 },
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Addresses {
-    /// For deliveries.
-    pub(crate) http: SocketAddr,
+    /// For deliveries: as many hosts, like the customers of a real installation.
+    pub(crate) http: Vec<SocketAddr>,
     /// For those who pace themselves by what arrived.
     pub(crate) watch: SocketAddr,
 }
@@ -66,17 +83,21 @@ struct State {
 
 pub(crate) async fn run(control: SocketAddr) -> Result<()> {
     let state = Arc::new(State::default());
-    let http = TcpListener::bind("127.0.0.1:0").await?;
     let watch = TcpListener::bind("127.0.0.1:0").await?;
+    let tasks = TaskTracker::new();
+    let mut http = Vec::with_capacity(HOSTS);
+    for _ in 0..HOSTS {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        http.push(listener.local_addr()?);
+        tasks.spawn(accept(listener, Arc::clone(&state)));
+    }
     let addresses = Addresses {
-        http: http.local_addr()?,
+        http,
         watch: watch.local_addr()?,
     };
-    let tasks = TaskTracker::new();
-    tasks.spawn(accept(http, Arc::clone(&state)));
     tasks.spawn(accept_watchers(watch, Arc::clone(&state)));
     child::serve(control, |request: Request| {
-        let state = Arc::clone(&state);
+        let (state, addresses) = (Arc::clone(&state), addresses.clone());
         async move {
             Ok(match request {
                 Request::Addresses => serde_json::to_value(addresses)?,

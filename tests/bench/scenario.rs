@@ -21,6 +21,7 @@ pub(crate) enum Scenario {
     FanOut10,
     FanOut100,
     Apps100,
+    OneHost,
     Payload4k,
     Payload64k,
     BareAgain,
@@ -36,13 +37,14 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Bare,
         Self::BareVariants,
         Self::One,
         Self::FanOut10,
         Self::FanOut100,
         Self::Apps100,
+        Self::OneHost,
         Self::Payload4k,
         Self::Payload64k,
         Self::BareAgain,
@@ -66,6 +68,7 @@ impl Scenario {
             Self::FanOut10 => "fan-out-10",
             Self::FanOut100 => "fan-out-100",
             Self::Apps100 => "apps-100",
+            Self::OneHost => "one-host",
             Self::Payload4k => "payload-4k",
             Self::Payload64k => "payload-64k",
             Self::Rest => "rest",
@@ -92,6 +95,7 @@ impl Scenario {
             Self::FanOut10 => throughput::drained(bench, "fan-out 10", 1, 10, 200, 2_500).await,
             Self::FanOut100 => throughput::drained(bench, "fan-out 100", 1, 100, 200, 300).await,
             Self::Apps100 => throughput::drained(bench, "100 apps × 1", 100, 1, 200, 15_000).await,
+            Self::OneHost => throughput::one_host(bench).await,
             Self::Payload4k => throughput::drained(bench, "payload 4 KiB", 1, 1, 4_096, 10_000).await,
             Self::Payload64k => throughput::drained(bench, "payload 64 KiB", 1, 1, 65_536, 2_000).await,
             Self::Rest => api::post(bench).await,

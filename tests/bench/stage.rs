@@ -10,7 +10,7 @@ use e2e::{ApiClient, Broker, Deployment, Nuncio, Publisher, Redis};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lapin::{options::QueueDeclareOptions, options::QueuePurgeOptions, types::FieldTable};
 
-use crate::load::Via;
+use crate::{load::Via, receive::Addresses};
 
 /// Requests to the API in flight during set-up.
 const SET_UP_CONCURRENCY: usize = 16;
@@ -56,8 +56,8 @@ impl Servers {
         })
     }
 
-    /// Starts the roles and creates `apps` × `endpoints`, each at a lane of its own under `receiver`.
-    pub(crate) async fn open(&self, receiver: &str, apps: usize, endpoints: usize) -> Result<Stage> {
+    /// Starts the roles and creates `apps` × `endpoints`, each at a lane of its own at `receiver`.
+    pub(crate) async fn open(&self, receiver: &Addresses, apps: usize, endpoints: usize) -> Result<Stage> {
         self.redis.command(&["FLUSHALL"]).await?;
         let deployment = self.deployment.clone();
         let (api, router, sender) = tokio::try_join!(
@@ -125,7 +125,7 @@ impl Stage {
     /// Apps number `first..first + apps`.
     pub(crate) async fn create(
         &self,
-        receiver: &str,
+        receiver: &Addresses,
         first: usize,
         apps: usize,
         endpoints: usize,
@@ -135,9 +135,7 @@ impl Stage {
                 let id = self.client.create_app(&format!("bench {nth}")).await?;
                 for endpoint in 0..endpoints {
                     let lane = nth * endpoints + endpoint;
-                    self.client
-                        .create_endpoint(&id, &format!("{receiver}/{lane}"))
-                        .await?;
+                    self.client.create_endpoint(&id, &receiver.lane(lane)).await?;
                 }
                 anyhow::Ok(App { id })
             })

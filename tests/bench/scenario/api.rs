@@ -21,7 +21,7 @@ const LISTED_ENDPOINTS: usize = 10;
 
 /// `POST …/msg` by clients that each wait for their answer, through to one endpoint.
 pub(super) async fn post(bench: &mut Bench) -> Result<Vec<Row>> {
-    let stage = bench.servers.open(&bench.receiver_url(), 1, 1).await?;
+    let stage = bench.servers.open(&bench.addresses, 1, 1).await?;
     let mut runs = Vec::new();
     for _ in 0..bench.rounds {
         let stream = Stream {
@@ -55,15 +55,12 @@ pub(super) async fn post(bench: &mut Bench) -> Result<Vec<Row>> {
 
 /// A page of a list, one app, one creation: with ten apps, and with ten thousand.
 pub(super) async fn listing(bench: &mut Bench) -> Result<Vec<Row>> {
-    let mut stage = bench
-        .servers
-        .open(&bench.receiver_url(), 10, LISTED_ENDPOINTS)
-        .await?;
+    let mut stage = bench.servers.open(&bench.addresses, 10, LISTED_ENDPOINTS).await?;
     let few = calls(bench, &mut stage, "API with 10 apps").await?;
     let first = stage.apps.len();
     let more = bench.scaled(LISTED_APPS as u64) as usize;
     let created = stage
-        .create(&bench.receiver_url(), first, more, LISTED_ENDPOINTS)
+        .create(&bench.addresses, first, more, LISTED_ENDPOINTS)
         .await?;
     stage.apps.extend(created);
     let many = calls(
@@ -98,7 +95,7 @@ async fn calls(bench: &Bench, stage: &mut Stage, name: &str) -> Result<Row> {
         })
         .await?,
     );
-    let url = bench.receiver_url();
+    let url = bench.addresses.lane(0);
     figures.extend(
         timed("creating an endpoint", async |nth| {
             one_more(&client, stage, &url, nth).await
@@ -114,10 +111,7 @@ async fn calls(bench: &Bench, stage: &mut Stage, name: &str) -> Result<Row> {
 /// Spread over the first apps, as each may have but a hundred.
 async fn one_more(client: &ApiClient, stage: &Stage, url: &str, nth: usize) -> Result<()> {
     let app = &stage.apps[nth % 10];
-    client
-        .create_endpoint(&app.id, &format!("{url}/0"))
-        .await
-        .map(drop)
+    client.create_endpoint(&app.id, url).await.map(drop)
 }
 
 async fn timed(what: &str, call: impl AsyncFn(usize) -> Result<()>) -> Result<[(String, f64); 2]> {

@@ -56,7 +56,7 @@ async fn measure(bench: &mut Bench, client: ClientKind, lanes: usize) -> Result<
         url,
         queues,
         prefetch: IN_FLIGHT,
-        target: format!("{}/0", bench.receiver_url()),
+        targets: (0..lanes).map(|lane| bench.addresses.lane(lane)).collect(),
         client,
         total,
     };

@@ -22,7 +22,7 @@ const WINDOW: usize = 2_000;
 pub(super) async fn hanging(bench: &mut Bench) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for hanging in [0, 10, 20, 50] {
-        let stage = bench.servers.open(&bench.receiver_url(), 100, 1).await?;
+        let stage = bench.servers.open(&bench.addresses, 100, 1).await?;
         bench.hang(hanging, HANG).await?;
         let total = bench.scaled((HEALTHY_RATE * HANGING_SECONDS) as u64);
         let stream = quiet(&stage, 0..100, HEALTHY_RATE, total);
@@ -52,10 +52,7 @@ pub(super) async fn hanging(bench: &mut Bench) -> Result<Vec<Row>> {
 
 /// A hundred quiet apps alone, and beside one whose publisher keeps a thousand events on the way all the time.
 pub(super) async fn hot(bench: &mut Bench) -> Result<Vec<Row>> {
-    let stage = bench
-        .servers
-        .open(&bench.receiver_url(), QUIET_APPS + 1, 1)
-        .await?;
+    let stage = bench.servers.open(&bench.addresses, QUIET_APPS + 1, 1).await?;
     let quiet_total = bench.scaled((100.0 * QUIET_SECONDS) as u64);
     let quiet_stream = || quiet(&stage, 0..QUIET_APPS, 100.0, quiet_total);
     let until = Until::Deliveries(1);
@@ -80,10 +77,7 @@ pub(super) async fn hot(bench: &mut Bench) -> Result<Vec<Row>> {
 
 /// The same beside one whose publisher sends as fast as the broker confirms, whether it is delivered or not.
 pub(super) async fn flood(bench: &mut Bench) -> Result<Vec<Row>> {
-    let stage = bench
-        .servers
-        .open(&bench.receiver_url(), QUIET_APPS + 1, 1)
-        .await?;
+    let stage = bench.servers.open(&bench.addresses, QUIET_APPS + 1, 1).await?;
     let quiet_stream = quiet(&stage, 0..QUIET_APPS, 100.0, bench.scaled(400));
     let streams = vec![quiet_stream, busy(&stage, Pace::Max, 3.0 * bench.scale)];
     let (mut run, events) = bench

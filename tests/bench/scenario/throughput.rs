@@ -26,8 +26,16 @@ pub(super) async fn drained(
     payload_bytes: usize,
     events: u64,
 ) -> Result<Vec<Row>> {
-    let stage = bench.servers.open(&bench.receiver_url(), apps, endpoints).await?;
+    let stage = bench.servers.open(&bench.addresses, apps, endpoints).await?;
     let row = drain_rounds(bench, &stage, name, endpoints, payload_bytes, events).await?;
+    stage.close().await?;
+    Ok(vec![row])
+}
+
+/// A hundred apps whose endpoints are all at one host.
+pub(super) async fn one_host(bench: &mut Bench) -> Result<Vec<Row>> {
+    let stage = bench.servers.open(&bench.addresses.one_host(), 100, 1).await?;
+    let row = drain_rounds(bench, &stage, "100 apps × 1, one host", 1, 200, 15_000).await?;
     stage.close().await?;
     Ok(vec![row])
 }
@@ -58,7 +66,7 @@ async fn drain_rounds(
 
 /// Latency at fixed rates, to one endpoint.
 pub(super) async fn rates(bench: &mut Bench) -> Result<Vec<Row>> {
-    let stage = bench.servers.open(&bench.receiver_url(), 1, 1).await?;
+    let stage = bench.servers.open(&bench.addresses, 1, 1).await?;
     let mut rows = Vec::new();
     for (name, rate, rest) in [
         ("AMQP at 100/s", 100.0, false),
@@ -89,11 +97,11 @@ pub(super) async fn rates(bench: &mut Bench) -> Result<Vec<Row>> {
 
 /// Many apps with one endpoint each: throughput, and what an idle lane costs.
 pub(super) async fn endpoints(bench: &mut Bench, name: &str, count: usize) -> Result<Vec<Row>> {
-    let mut stage = bench.servers.open(&bench.receiver_url(), 1, 1).await?;
+    let mut stage = bench.servers.open(&bench.addresses, 1, 1).await?;
     let (sender, broker) = (stage.sender.pid(), bench.servers.broker.pid()?);
     let before = (procfs::resident_bytes(sender), procfs::resident_bytes(broker));
     let start = Instant::now();
-    let more = stage.create(&bench.receiver_url(), 1, count - 1, 1).await?;
+    let more = stage.create(&bench.addresses, 1, count - 1, 1).await?;
     let set_up = start.elapsed();
     stage.apps.extend(more);
     // Whatever creating them left to be collected is no lane's.
