@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use nuncio_domain::{AppId, EndpointId, Message, MessageId, Routing};
-use nuncio_wire::record::{MessageRecord, encode_routing};
-use redis::{Cmd, Value};
+use nuncio_wire::record::{MessageRecord, encode_routing, field};
+use redis::Cmd;
 
 use crate::link::Lane;
 use crate::script::{self, CLAIM, ROUTED};
@@ -36,7 +36,7 @@ pub struct Claim {
     pub token: String,
     /// Whether the broker says that it delivered the event before.
     pub redelivered: bool,
-    /// Whether the message's id was made up for this very delivery, so that nobody can know it.
+    /// Whether the message's id was made up for this very delivery, so that nobody else can know it: spares a look.
     pub anonymous: bool,
 }
 
@@ -66,16 +66,20 @@ impl Store {
     /// # Errors
     /// When Redis is away: each claim may have been made, and repeating them all is safe.
     pub async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
-        let groups = claims
-            .iter()
-            .map(|claim| vec![self.claim_cmd(claim, false)])
-            .collect();
+        let calls = self.claim_calls(claims, false);
+        let mut claimed = vec![Claimed::Duplicate; claims.len()];
+        let groups = calls.iter().map(|(_, _, group)| group.clone()).collect();
         let answers = self.groups(Lane::Claims, ACTION, groups).await?;
-        claims
-            .iter()
-            .zip(answers)
-            .map(|(claim, mut answer)| parse_claimed(claim, answer.pop()))
-            .collect()
+        for ((_, places, _), values) in calls.iter().zip(answers) {
+            let mut places = places.iter();
+            for value in values {
+                for answer in read::<Vec<Vec<String>>>(ACTION, Some(value))? {
+                    let Some(place) = places.next() else { break };
+                    claimed[*place] = parse_claimed(&claims[*place], &answer);
+                }
+            }
+        }
+        Ok(claimed)
     }
 
     /// Marks messages as routed: their fan-out is confirmed, so that they are not fanned out again.
@@ -99,48 +103,94 @@ impl Store {
 
     /// Records messages that were fanned out while the store was away. Those that are known stay as they are.
     pub(crate) async fn save_routed(&self, claims: &[Claim]) -> Result<(), StoreError> {
-        let groups = claims
-            .iter()
-            .map(|claim| vec![self.claim_cmd(claim, true)])
-            .collect();
+        let groups = self.claim_calls(claims, true);
+        let groups = groups.into_iter().map(|(_, _, group)| group).collect();
         self.groups(Lane::Records, "record routed messages", groups)
             .await?;
         Ok(())
     }
 
-    fn claim_cmd(&self, claim: &Claim, routed: bool) -> Cmd {
+    /// The calls for some claims: for each app, which of the claims are its, and the calls that make them, in order.
+    fn claim_calls<'a>(&self, claims: &'a [Claim], routed: bool) -> Vec<(&'a AppId, Vec<usize>, Group)> {
+        let apps = by_app(
+            claims
+                .iter()
+                .enumerate()
+                .map(|(place, claim)| (&claim.message.app_id, place)),
+        );
+        let calls = apps.into_iter().map(|(app, places)| {
+            let mut group = Group::new();
+            let mut cmd = self.claim_cmd(app);
+            let mut size = 0;
+            for claim in places.iter().map(|place| &claims[*place]) {
+                if size >= CLAIM_SIZE_MAX {
+                    group.push(std::mem::replace(&mut cmd, self.claim_cmd(app)));
+                    size = 0;
+                }
+                size += CLAIM_SIZE + claim.routes.len();
+                self.add_claim(&mut cmd, claim, routed);
+            }
+            group.push(cmd);
+            (app, places, group)
+        });
+        calls.collect()
+    }
+
+    fn claim_cmd(&self, app: &AppId) -> Cmd {
         let keys = self.keys();
-        let (app, message) = (&claim.message.app_id, &claim.message);
-        let own = [
-            keys.message(app, &message.id),
-            keys.payload(app, &message.id),
-            keys.messages(app),
-            keys.unfinished(app),
-            keys.version(app),
-        ];
-        let event_id = message.event_id.as_ref().map(|id| keys.event_id(app, id));
-        let names: Vec<&str> = own.iter().chain(&event_id).map(String::as_str).collect();
-        let fields = MessageRecord::fields(message);
-        let mut cmd = script::call(&CLAIM, &names);
-        cmd.arg(message.id.as_str())
-            .arg(keys.app_prefix(app))
-            .arg(claim.payload.as_ref());
-        cmd.arg(self.payload_seconds(claim.payload_retention))
-            .arg(self.retention_seconds());
+        let mut cmd = script::call(
+            &CLAIM,
+            &[&keys.messages(app), &keys.unfinished(app), &keys.version(app)],
+        );
+        cmd.arg(keys.app_prefix(app)).arg(self.retention_seconds());
         cmd.arg(self.inner.config.messages_per_app_max);
-        cmd.arg(encode_hash(&claim.body_hash)).arg(&claim.token);
-        cmd.arg(u8::from(claim.redelivered))
-            .arg(claim.app_version)
-            .arg(message.created_at.0)
-            .arg(u8::from(routed));
+        cmd
+    }
+
+    fn add_claim(&self, cmd: &mut Cmd, claim: &Claim, routed: bool) {
+        let message = &claim.message;
+        let mut fields = MessageRecord::fields(message);
+        let payload = self.place_payload(&mut fields, &claim.payload, claim.payload_retention);
+        let mut flags = String::new();
+        for (flag, holds) in [('r', claim.redelivered), ('n', claim.anonymous), ('d', routed)] {
+            if holds {
+                flags.push(flag);
+            }
+        }
+        cmd.arg(message.id.as_str())
+            .arg(message.event_id.as_deref().unwrap_or_default());
+        cmd.arg(payload)
+            .arg(self.payload_seconds(claim.payload_retention));
+        cmd.arg(encode_hash(&claim.body_hash))
+            .arg(&claim.token)
+            .arg(flags);
+        cmd.arg(claim.app_version).arg(message.created_at.0);
         cmd.arg(fields.len() * 2);
         for (name, value) in &fields {
             cmd.arg(*name).arg(value);
         }
+        cmd.arg(claim.routes.len() * 2);
         for (endpoint, routing) in &claim.routes {
             cmd.arg(endpoint.as_str()).arg(encode_routing(*routing));
         }
-        cmd
+    }
+
+    /// Puts a short payload that is kept as long as its message among the message's fields, which spares a key; answers
+    /// what is to be kept under a key of its own.
+    pub(crate) fn place_payload<'a>(
+        &self,
+        fields: &mut Vec<(&'static str, String)>,
+        payload: &'a [u8],
+        retention: Option<Duration>,
+    ) -> &'a [u8] {
+        let as_long = self.payload_seconds(retention) == self.retention_seconds();
+        match std::str::from_utf8(payload) {
+            Ok(text) if as_long && (1..=SHORT_PAYLOAD_MAX).contains(&text.len()) => {
+                fields.push((field::PAYLOAD, text.to_owned()));
+                &[]
+            }
+            _ => payload,
+        }
     }
 
     /// How long a payload is kept, in seconds.
@@ -152,6 +202,12 @@ impl Store {
 
 /// How many keys one call of a script touches at most, so that none occupies the server for long.
 const KEYS_A_CALL: usize = 128;
+/// Likewise for claims, where each message counts for so many of its endpoints.
+const CLAIM_SIZE: usize = 8;
+const CLAIM_SIZE_MAX: usize = 400;
+/// Bytes of a payload that is kept in its message's record: no field may be longer if the hash is to stay compact
+/// (`hash-max-listpack-value`).
+const SHORT_PAYLOAD_MAX: usize = 64;
 
 pub(crate) fn encode_hash(hash: &[u8; 16]) -> String {
     STANDARD_NO_PAD.encode(hash)
@@ -171,20 +227,18 @@ pub(crate) fn by_app<'a, T>(items: impl Iterator<Item = (&'a AppId, T)>) -> Vec<
     groups
 }
 
-fn parse_claimed(claim: &Claim, answer: Option<Value>) -> Result<Claimed, StoreError> {
-    let answer: Vec<Value> = read(ACTION, answer)?;
-    let mut answer = answer.into_iter();
-    let kind: String = read(ACTION, answer.next())?;
-    Ok(match kind.as_str() {
-        "N" => Claimed::New,
-        "A" => {
-            let id: String = read(ACTION, answer.next())?;
-            Claimed::Again(MessageId::parse(&id).unwrap_or_else(|_| claim.message.id.clone()))
+fn parse_claimed(claim: &Claim, answer: &[String]) -> Claimed {
+    let detail = answer.get(1).map(String::as_str);
+    match answer.first().map(String::as_str) {
+        Some("N") => Claimed::New,
+        Some("A") => {
+            let id = detail.and_then(|id| MessageId::parse(id).ok());
+            Claimed::Again(id.unwrap_or_else(|| claim.message.id.clone()))
         }
-        "C" => Claimed::Conflict,
-        "S" => Claimed::Stale {
-            version: read(ACTION, answer.next())?,
+        Some("C") => Claimed::Conflict,
+        Some("S") => Claimed::Stale {
+            version: detail.and_then(|version| version.parse().ok()).unwrap_or(0),
         },
         _ => Claimed::Duplicate,
-    })
+    }
 }

@@ -115,15 +115,17 @@ impl Store {
         ];
         let event_id = message.event_id.as_ref().map(|id| keys.event_id(app, id));
         let names: Vec<&str> = own.iter().chain(&event_id).map(String::as_str).collect();
+        let mut fields = MessageRecord::fields(message);
+        let separate = self.place_payload(&mut fields, payload, payload_retention);
         let mut cmd = script::call(&ACCEPT, &names);
         cmd.arg(message.id.as_str())
             .arg(keys.app_prefix(app))
-            .arg(payload);
+            .arg(separate);
         cmd.arg(self.payload_seconds(payload_retention))
             .arg(self.retention_seconds());
         cmd.arg(self.inner.config.messages_per_app_max)
             .arg(encode_hash(body_hash));
-        for (name, value) in MessageRecord::fields(message) {
+        for (name, value) in fields {
             cmd.arg(name).arg(value);
         }
         let answer: Vec<String> = self.one(ACTION, cmd).await?;
@@ -214,16 +216,24 @@ impl Store {
     /// When Redis is away.
     pub async fn payloads(&self, app: &AppId, ids: &[MessageId]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         const ACTION: &str = "read payloads";
-        let group = ids.iter().map(|id| {
-            let mut cmd = redis::cmd("GET");
-            cmd.arg(self.keys().payload(app, id));
-            cmd
+        let group = ids.iter().flat_map(|id| {
+            let mut short = redis::cmd("HGET");
+            short.arg(self.keys().message(app, id)).arg(field::PAYLOAD);
+            let mut long = redis::cmd("GET");
+            long.arg(self.keys().payload(app, id));
+            [short, long]
         });
-        let values = self.group(Lane::Calls, ACTION, group.collect()).await?;
-        values
-            .into_iter()
-            .map(|value| read(ACTION, Some(value)))
-            .collect()
+        let mut values = self
+            .group(Lane::Calls, ACTION, group.collect())
+            .await?
+            .into_iter();
+        let mut payloads = Vec::with_capacity(ids.len());
+        for _ in ids {
+            let short: Option<Vec<u8>> = read(ACTION, values.next())?;
+            let long: Option<Vec<u8>> = read(ACTION, values.next())?;
+            payloads.push(short.or(long));
+        }
+        Ok(payloads)
     }
 
     /// Deletes a message's payload for good and notes that it was on request. Answers whether the message is kept.
@@ -236,7 +246,9 @@ impl Store {
         mark.arg(field::EXPUNGED);
         let mut delete = redis::cmd("DEL");
         delete.arg(self.keys().payload(app, id));
-        let values = self.group(Lane::Calls, ACTION, vec![mark, delete]).await?;
+        let mut clear = redis::cmd("HDEL");
+        clear.arg(self.keys().message(app, id)).arg(field::PAYLOAD);
+        let values = self.group(Lane::Calls, ACTION, vec![mark, delete, clear]).await?;
         read(ACTION, values.into_iter().next())
     }
 
@@ -327,6 +339,6 @@ const FIELDS: &[&str] = &[
     field::PUBLISHED,
     field::EVENT_ID,
     field::CHANNELS,
-    field::ROUTED,
+    field::CLAIM,
     field::EXPUNGED,
 ];

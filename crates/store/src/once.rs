@@ -80,10 +80,12 @@ impl Store {
         let event_id = message.event_id.as_ref().map(|id| keys.event_id(app, id));
         let names: Vec<&str> = own.iter().chain(&event_id).map(String::as_str).collect();
         let request_hash = encode_hash(&once.request_hash);
+        let mut fields = MessageRecord::fields(message);
+        let separate = self.place_payload(&mut fields, payload, payload_retention);
         let mut cmd = script::call(&ACCEPT_ONCE, &names);
         cmd.arg(message.id.as_str())
             .arg(keys.app_prefix(app))
-            .arg(payload);
+            .arg(separate);
         cmd.arg(self.payload_seconds(payload_retention))
             .arg(self.retention_seconds());
         cmd.arg(self.inner.config.messages_per_app_max)
@@ -91,7 +93,7 @@ impl Store {
         cmd.arg(&request_hash)
             .arg(KEPT.as_secs())
             .arg(message.created_at.0);
-        for (name, value) in MessageRecord::fields(message) {
+        for (name, value) in fields {
             cmd.arg(name).arg(value);
         }
         let answer: Vec<String> = self.one(ACTION, cmd).await?;

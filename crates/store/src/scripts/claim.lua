@@ -1,66 +1,117 @@
--- Claims a message for one router, and writes all that is known of it.
--- KEYS: message, payload, list of messages, unfinished deliveries, version of the app, [event id]
--- ARGV: 1 id, 2 prefix of the app's keys, 3 payload, 4 its seconds, 5 seconds of the rest, 6 length of the list,
---       7 body hash, 8 token, 9 '1' when redelivered, 10 version the routes were made from, 11 when deliveries are due,
---       12 '1' when the fan-out is done already, 13 how many of the rest belong to the record,
---       fields and values of the record …, endpoints and texts …
--- Answers: {'N'} new, {'A', id} again, {'D', id} duplicate, {'C', id} conflict, {'S', version} stale.
-local id, prefix, done = ARGV[1], ARGV[2], ARGV[12] == '1'
-local known
-if KEYS[6] then
-  local owner = redis.call('GET', KEYS[6])
-  if owner then
-    local held = redis.call('HMGET', prefix .. 'm:' .. owner, 'at', 'h', 'c', 'r')
-    if held[1] then known = held id = owner end
+-- Claims messages of one app for one router, and writes all that is known of them.
+-- KEYS: list of messages, unfinished deliveries, version of the app
+-- ARGV: prefix of the app's keys, seconds that anything is kept, length of the list, then for each message:
+--       id, event id or '', payload or '', its seconds, body hash, token, flags, version that the routes were made from,
+--       when its deliveries are due, how many of the following are fields and values of the record, those, how many are
+--       endpoints and texts, those.
+--       Flags: 'r' delivered before by the broker, 'n' nobody can know the id, 'd' the fan-out is done already.
+-- The claim is the field 'c': a token while a router has the message, '' once its fan-out is done.
+-- Answers for each message: 'N' new, 'A' and id again, 'D' duplicate, 'C' conflict, 'S' and version stale.
+local prefix, seconds, length = ARGV[1], ARGV[2], ARGV[3]
+local version = redis.call('GET', KEYS[3]) or '0'
+
+local function held(id)
+  local fields = redis.call('HMGET', prefix .. 'm:' .. id, 'at', 'h', 'c')
+  return fields[1] and fields
+end
+
+local function find(id, event)
+  if event ~= '' then
+    local owner = redis.call('GET', prefix .. 'uid:' .. event)
+    local known = owner and held(owner)
+    if known then return known, owner end
   end
+  return held(id), id
 end
-if not known then
-  local held = redis.call('HMGET', KEYS[1], 'at', 'h', 'c', 'r')
-  if held[1] then known = held end
-end
-local answer = {'N'}
-if known then
-  if known[2] and known[2] ~= ARGV[7] then return {'C', id} end
-  if known[4] then return {'D', id} end
-  if known[3] and not done then
-    if known[3] ~= ARGV[8] and ARGV[9] ~= '1' then return {'D', id} end
-    answer = {'A', id}
-  elseif id ~= ARGV[1] then
-    answer = {'A', id}
+
+local function write(id, event, at, fields, routes, last)
+  local payload, hash, token, done = ARGV[at + 2], ARGV[at + 4], ARGV[at + 5], string.find(ARGV[at + 6], 'd', 1, true)
+  local key = prefix .. 'm:' .. id
+  local record = {'HSET', key, 'h', hash, 'c', done and '' or token}
+  for i = fields, fields + ARGV[at + 9] - 1 do record[#record + 1] = ARGV[i] end
+  local due = {'ZADD', KEYS[2]}
+  for i = routes, last, 2 do
+    record[#record + 1] = ARGV[i]
+    record[#record + 1] = ARGV[i + 1]
+    if string.sub(ARGV[i + 1], 1, 1) == 'p' then
+      due[#due + 1] = ARGV[at + 8]
+      due[#due + 1] = id .. ':' .. ARGV[i]
+    end
+    if #record > 2000 then
+      redis.call(unpack(record))
+      record = {'HSET', key}
+    end
+    if #due > 2000 then
+      redis.call(unpack(due))
+      due = {'ZADD', KEYS[2]}
+    end
   end
+  if #record > 2 then redis.call(unpack(record)) end
+  if #due > 2 then redis.call(unpack(due)) end
+  redis.call('EXPIRE', key, seconds)
+  if payload ~= '' then redis.call('SET', prefix .. 'p:' .. id, payload, 'EX', ARGV[at + 3]) end
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', length, '*', 'm', id)
+  if event ~= '' then redis.call('SET', prefix .. 'uid:' .. event, id, 'EX', seconds) end
 end
-if not done then
-  local version = redis.call('GET', KEYS[5]) or '0'
-  if version ~= ARGV[10] then return {'S', version} end
-end
-local message = prefix .. 'm:' .. id
-local rest = 14 + tonumber(ARGV[13])
-local mark, value = 'c', ARGV[8]
-if done then mark, value = 'r', '' end
-local fresh = not (known and known[2])
-if fresh then
-  redis.call('HSET', message, 'h', ARGV[7], mark, value, unpack(ARGV, 14, rest - 1))
-  redis.call('EXPIRE', message, ARGV[5])
-  redis.call('SET', prefix .. 'p:' .. id, ARGV[3], 'EX', ARGV[4])
-  local added = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'm', id)
-  redis.call('EXPIRE', KEYS[3], ARGV[5])
-  local ms = string.match(added, '^%d+')
-  if string.sub(ms, -2) == '00' then
-    redis.call('XTRIM', KEYS[3], 'MINID', '~', string.format('%.0f', tonumber(ms) - tonumber(ARGV[5]) * 1000))
-  end
-  if KEYS[6] then redis.call('SET', KEYS[6], id, 'EX', ARGV[5]) end
-else
-  redis.call('HSET', message, mark, value)
-end
-if done then redis.call('HDEL', message, 'c', 'q') end
-for at = rest, #ARGV, 2 do
-  local endpoint, text = ARGV[at], ARGV[at + 1]
-  local held = known and redis.call('HGET', message, endpoint)
-  if not held or (string.sub(held, 1, 1) == '-' and held ~= text) then
-    redis.call('HSET', message, endpoint, text)
-    if string.sub(text, 1, 1) == 'p' then
-      redis.call('ZADD', KEYS[4], ARGV[11], id .. ':' .. endpoint)
+
+-- The message is known: what it is known by stays, and endpoints that it was not routed to are added.
+local function add(id, at, routes, last)
+  local key = prefix .. 'm:' .. id
+  redis.call('HSET', key, 'c', string.find(ARGV[at + 6], 'd', 1, true) and '' or ARGV[at + 5])
+  for i = routes, last, 2 do
+    local endpoint, text = ARGV[i], ARGV[i + 1]
+    local now = redis.call('HGET', key, endpoint)
+    if not now or (string.sub(now, 1, 1) == '-' and now ~= text) then
+      redis.call('HSET', key, endpoint, text)
+      if string.sub(text, 1, 1) == 'p' then redis.call('ZADD', KEYS[2], ARGV[at + 8], id .. ':' .. endpoint) end
     end
   end
 end
-return answer
+
+local answers = {}
+local at = 4
+while at <= #ARGV do
+  local id, event, flags = ARGV[at], ARGV[at + 1], ARGV[at + 6]
+  local fields = at + 10
+  local routes = fields + ARGV[at + 9] + 1
+  local known, owner
+  -- Even an id that nobody knows may have been written by this very call, if its answer was lost.
+  if not string.find(flags, 'n', 1, true) or redis.call('EXISTS', prefix .. 'm:' .. id) == 1 then
+    known, owner = find(id, event)
+  end
+  local done = string.find(flags, 'd', 1, true)
+  local answer = {'N'}
+  if known then
+    if known[2] and known[2] ~= ARGV[at + 4] then
+      answer = {'C'}
+    elseif known[3] == '' then
+      answer = {'D'}
+    elseif known[3] and not done and known[3] ~= ARGV[at + 5] and not string.find(flags, 'r', 1, true) then
+      answer = {'D'}
+    elseif (known[3] and not done) or owner ~= id then
+      answer = {'A', owner}
+    end
+  end
+  if answer[1] == 'N' or answer[1] == 'A' then
+    if not done and version ~= ARGV[at + 7] then
+      answer = {'S', version}
+    else
+      local last = routes + ARGV[routes - 1] - 1
+      if not known then
+        write(id, event, at, fields, routes, last)
+      else
+        -- Known by an attempt alone, because the store lost the rest: the rest is written around it.
+        if not known[2] then write(owner, event, at, fields, routes, routes - 1) end
+        add(owner, at, routes, last)
+      end
+    end
+  end
+  answers[#answers + 1] = answer
+  at = routes + ARGV[routes - 1]
+end
+redis.call('EXPIRE', KEYS[1], seconds)
+if #answers > 0 and math.random(64) == 1 then
+  local oldest = (tonumber(redis.call('TIME')[1]) - tonumber(seconds)) * 1000
+  redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f', math.max(oldest, 0)))
+end
+return answers

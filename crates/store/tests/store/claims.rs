@@ -274,6 +274,17 @@ async fn everything_of_a_message_expires() {
     let message = message(&app.id, Some("event"));
     let mut claim = claim(&message, version_with(1), &[&endpoint]);
     claim.payload_retention = Some(std::time::Duration::from_secs(10));
+    let short = support::message(&app.id, None);
+    store
+        .claim(&[support::claim(&short, version_with(1), &[&endpoint])])
+        .await
+        .unwrap();
+    let keys = format!("{:?}", redis.command(&["KEYS", "*:p:*"]).await);
+    assert!(
+        !keys.contains(short.id.as_str()),
+        "a short payload has no key of its own"
+    );
+    assert!(store.payload(&app.id, &short.id).await.unwrap().is_some());
     store.claim(&[claim]).await.unwrap();
     let prefix = format!("{}:{{{}}}:", config.namespace, app.id);
     let id = &message.id;

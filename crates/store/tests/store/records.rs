@@ -225,6 +225,32 @@ async fn a_message_that_the_store_lost_is_known_again_by_its_next_attempt() {
         .await
         .unwrap();
     assert_eq!(attempts.items.len(), 1);
+    let mut again = claim(&unknown, version_with(1), &[&stage.endpoint]);
+    again.redelivered = true;
+    assert_eq!(
+        stage.store.claim(&[again]).await.unwrap(),
+        [nuncio_store::Claimed::New]
+    );
+    let whole = stage
+        .store
+        .message(&unknown.app_id, unknown.id.as_str())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        whole.deliveries[0].1.state(),
+        Some(state(retrying(), 0, 4)),
+        "what was recorded stays"
+    );
+    assert!(
+        stage
+            .store
+            .payload(&unknown.app_id, &unknown.id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+
     let lost = message(&stage.message.app_id, None);
     let id = delivery(&lost, &stage.endpoint);
     stage
@@ -343,7 +369,7 @@ async fn the_sweeper_finds_what_is_overdue_and_can_put_it_off_or_drop_it() {
     assert_eq!(stage.store.apps_with_unfinished(&apps, due).await.unwrap(), []);
     assert_eq!(
         stage.store.apps_with_unfinished(&apps, after).await.unwrap(),
-        [app.clone()]
+        std::slice::from_ref(&app)
     );
     assert_eq!(stage.store.unfinished_count(&app).await.unwrap(), 1);
     let id = delivery(&stage.message, &stage.endpoint);

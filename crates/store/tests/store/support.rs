@@ -112,10 +112,7 @@ impl Redis {
 
     pub(crate) async fn wait(&self) {
         eventually("redis answers", || async {
-            match raw(&self.url(), &["PING"]).await {
-                Ok(_) => true,
-                Err(_) => false,
-            }
+            raw(&self.url(), &["PING"]).await.is_ok()
         })
         .await;
     }
@@ -337,7 +334,7 @@ pub(crate) fn record(message: &Message, endpoint: &Endpoint, number: u16, status
         outcome,
         started_at,
         duration: Duration::from_millis(12),
-        next_due: (!delivered).then(|| UnixMillis(NOW.0 + 5_000)),
+        next_due: (!delivered).then_some(UnixMillis(NOW.0 + 5_000)),
         response_body: if delivered { String::new() } else { "no".into() },
     };
     let status = if delivered {

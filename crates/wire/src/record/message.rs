@@ -18,10 +18,10 @@ pub mod field {
     pub const PUBLISHED: &str = "at";
     /// The hash of the body.
     pub const BODY_HASH: &str = "h";
-    /// The token of the claim; gone once the message is routed.
+    /// The token of the claim while a router has the message; empty once its fan-out is done.
     pub const CLAIM: &str = "c";
-    /// Present once the message is routed.
-    pub const ROUTED: &str = "r";
+    /// The payload, where it is short and kept as long as the rest; others have a key of their own.
+    pub const PAYLOAD: &str = "b";
     /// Present once the API knows that the broker has the message.
     pub const QUEUED: &str = "q";
     /// Present once the payload was expunged on request.
@@ -81,7 +81,7 @@ impl MessageRecord {
                         .collect::<Result<_, _>>()
                         .map_err(|_| RecordError::field(NOUN, field::CHANNELS))?;
                 }
-                field::ROUTED => routed = true,
+                field::CLAIM => routed = value.is_empty(),
                 field::EXPUNGED => expunged = true,
                 _ if name.starts_with(EndpointId::PREFIX) => endpoints.push((name, value)),
                 _ => {}
@@ -162,7 +162,7 @@ mod tests {
             ("ep_1", "d1|0"),
             ("ep_2", "from the future"),
             ("zz", "1"),
-            (field::ROUTED, ""),
+            (field::CLAIM, ""),
         ]);
         let record = read(&fields).unwrap().unwrap();
         assert_eq!(record.message, message());
