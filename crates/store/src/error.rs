@@ -128,24 +128,29 @@ pub(crate) fn is_transient(error: &RedisError) -> bool {
         | ErrorKind::MasterNameNotFoundBySentinel
         | ErrorKind::NoValidReplicasFoundBySentinel
         | ErrorKind::Parse => true,
-        ErrorKind::Server(kind) => matches!(
-            kind,
+        ErrorKind::Server(
             ServerErrorKind::BusyLoading
-                | ServerErrorKind::Moved
-                | ServerErrorKind::Ask
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-                | ServerErrorKind::ReadOnly
-        ),
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ReadOnly,
+        ) => true,
         // Codes that the client has no word for: OOM, MISCONF (snapshots fail), NOREPLICAS, BUSY (a script runs on), and
         // UNBLOCKED (a blocked read was ended by a failover).
         ErrorKind::Extension => matches!(
             error.code(),
             Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY" | "UNBLOCKED" | "NOAUTH")
         ),
-        _ => false,
+        // Redis 6.2 wraps what happened inside a script into an error of its own.
+        _ => says(error, &["-OOM ", "-MISCONF ", "-READONLY ", "-NOREPLICAS "]),
     }
+}
+
+fn says(error: &RedisError, codes: &[&str]) -> bool {
+    let text = error.to_string();
+    codes.iter().any(|code| text.contains(code))
 }
 
 /// Whether the connection must not be used again: it is broken, or leads to a server that lost its role.
@@ -157,4 +162,5 @@ pub(crate) fn spoils_connection(error: &RedisError) -> bool {
             error.kind(),
             ErrorKind::Parse | ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
         )
+        || says(error, &["-READONLY "])
 }

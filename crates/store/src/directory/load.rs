@@ -141,7 +141,7 @@ impl Directory {
             .collect();
         for ((id, record), sealed) in ids.into_iter().zip(records).zip(sealed) {
             if let Some(record) = record {
-                endpoints.push(self.endpoint_entry(app, id, record, sealed.unwrap_or_default())?);
+                endpoints.extend(self.endpoint_entry(app, id, record, sealed.unwrap_or_default()));
             }
         }
         endpoints.sort_unstable_by(|a, b| a.endpoint.id.cmp(&b.endpoint.id));
@@ -176,14 +176,20 @@ impl Directory {
         let endpoints: Vec<(String, String)> = read(ACTION, values.next())?;
         let mut secrets: HashMap<String, String> = read(ACTION, values.next())?;
         let Some(record) = record else { return Ok(None) };
-        let app = parse_app(id.clone(), &record)?;
+        let app = match parse_app(id.clone(), &record) {
+            Ok(app) => app,
+            Err(error) => {
+                complain(&error);
+                return Ok(self.app(id.as_str()).map(|held| AppEntry::clone(&held)));
+            }
+        };
         let mut entries = Vec::with_capacity(endpoints.len());
         for (name, text) in endpoints {
             let Ok(endpoint) = EndpointId::parse(&name) else {
                 continue;
             };
             let sealed = secrets.remove(&name).unwrap_or_default();
-            entries.push(self.endpoint_entry(id, endpoint, text, sealed)?);
+            entries.extend(self.endpoint_entry(id, endpoint, text, sealed));
         }
         entries.sort_unstable_by(|a, b| a.endpoint.id.cmp(&b.endpoint.id));
         Ok(Some(AppEntry {
@@ -194,31 +200,35 @@ impl Directory {
         }))
     }
 
-    /// The entry of an endpoint; the one that is there if nothing of it changed, so that listeners see that.
+    /// The entry of an endpoint; the one that is there if nothing of it changed, so that listeners see that, or if what is
+    /// kept cannot be read: one unreadable record must not keep all others from being known.
     fn endpoint_entry(
         &self,
         app: &AppId,
         id: EndpointId,
         record: String,
         sealed: String,
-    ) -> Result<Arc<EndpointEntry>, StoreError> {
+    ) -> Option<Arc<EndpointEntry>> {
         let held = self.endpoint(&id);
-        if let Some(held) = held.filter(|held| *held.record == *record && *held.sealed == *sealed) {
-            return Ok(held);
+        let same = |held: &Arc<EndpointEntry>| *held.record == *record && *held.sealed == *sealed;
+        if held.as_ref().is_some_and(same) {
+            return held;
         }
-        let store = &self.shared.store;
+        let endpoint = match parse_endpoint(app.clone(), id.clone(), &record) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                complain(&error);
+                return held;
+            }
+        };
+        let sealer = &self.shared.store.inner.sealer;
         let secrets = if self.shared.with_secrets && !sealed.is_empty() {
-            let opened = store.inner.sealer.open(app, &id, &sealed);
-            opened
-                .inspect_err(
-                    |error| tracing::error!(%error, endpoint = %id, "an endpoint cannot be signed for"),
-                )
-                .ok()
+            sealer.open(app, &id, &sealed).inspect_err(complain).ok()
         } else {
             None
         };
-        Ok(Arc::new(EndpointEntry {
-            endpoint: parse_endpoint(app.clone(), id, &record)?,
+        Some(Arc::new(EndpointEntry {
+            endpoint,
             secrets,
             record: record.into_boxed_str(),
             sealed: sealed.into_boxed_str(),
@@ -264,4 +274,11 @@ impl Directory {
         }
         Ok(versions)
     }
+}
+
+fn complain(error: &StoreError) {
+    let cause = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    tracing::error!(%error, cause, "a record is left as it was known last");
 }

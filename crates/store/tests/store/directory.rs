@@ -298,3 +298,25 @@ async fn a_store_that_began_anew_is_joined_with_what_is_remembered() {
     }
     life.end().await;
 }
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_leaves_all_others_known() {
+    let redis = support::Redis::start().await;
+    let config = support::config(&redis.url());
+    let store = Store::connect(config.clone()).unwrap();
+    let (broken, whole) = (kept_app(&store).await, kept_app(&store).await);
+    let good = kept_endpoint(&store, &whole.id).await;
+    let bad = kept_endpoint(&store, &whole.id).await;
+    let app_key = format!("{}:{{{}}}:app", config.namespace, broken.id);
+    redis.command(&["SET", &app_key, "not JSON"]).await;
+    let endpoints_key = format!("{}:{{{}}}:endpoints", config.namespace, whole.id);
+    redis
+        .command(&["HSET", &endpoints_key, bad.id.as_str(), "[]"])
+        .await;
+    let life = Life::new();
+    let directory = follow(&store, &life).await;
+    assert!(directory.app(broken.id.as_str()).is_none());
+    assert!(directory.endpoint(&bad.id).is_none());
+    assert!(directory.endpoint(&good.id).is_some());
+    life.end().await;
+}
