@@ -7,6 +7,7 @@
 mod parts;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use nuncio_broker::{Broker, LinkState};
 use nuncio_runtime::config::MainSecret;
 use nuncio_runtime::{Config, ConfigArgs, Health, Lifecycle, Metrics, telemetry};
 use nuncio_store::{Directory, DirectoryStatus, Store};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use self::parts::Parts;
@@ -26,6 +28,9 @@ use crate::wiring::{self, Services};
 
 /// How often Redis is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is tried whether the API takes connections yet.
+const CONNECT_AGAIN: Duration = Duration::from_millis(10);
 
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +143,7 @@ async fn start(
     check_directory(health, &directory);
     if role.has(Role::Api) {
         life.start("api", nuncio_web::serve(parts.web(&directory)));
+        takes_connections(config.listen, life).await;
     }
     if role.has(Role::Router) {
         life.start("router", nuncio_router::run(parts.router(&directory)));
@@ -146,6 +152,13 @@ async fn start(
         life.start("sender", nuncio_sender::run(parts.sender(&directory)?));
     }
     Ok(())
+}
+
+/// Waits until `address` takes connections, or until the process stops, as it does when that fails.
+async fn takes_connections(address: SocketAddr, life: &Lifecycle) {
+    while !life.soft.is_cancelled() && TcpStream::connect(address).await.is_err() {
+        tokio::time::sleep(CONNECT_AGAIN).await;
+    }
 }
 
 /// Both connections to RabbitMQ, and with them the topology, which is declared as they are made.
