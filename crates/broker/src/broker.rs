@@ -231,6 +231,15 @@ impl Broker {
         topology::declare_endpoint(&session, &self.shared.names, kind, endpoint).await
     }
 
+    /// Declares the queue that marks the broker's data.
+    ///
+    /// # Errors
+    /// As [`declare_topology`](Self::declare_topology).
+    pub async fn declare_mark(&self, mark: &str) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        topology::declare_mark(&session, &self.shared.names, mark).await
+    }
+
     /// Deletes the lane of `endpoint` with what waits in it. It may be gone already.
     ///
     /// # Errors

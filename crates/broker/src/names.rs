@@ -110,6 +110,12 @@ impl Names {
         EndpointId::parse(queue.strip_prefix(&self.0.endpoint_prefix)?).ok()
     }
 
+    /// The queue by whose presence the broker's data is recognised.
+    #[must_use]
+    pub fn mark(&self, mark: &str) -> String {
+        format!("{}.mark.{mark}", self.0.namespace)
+    }
+
     /// The exchange, and the queue, in which deliveries wait for `delay` before they return.
     #[must_use]
     pub fn rung(&self, delay: Duration) -> String {

@@ -156,6 +156,11 @@ pub(crate) async fn declare_endpoint(
     }
 }
 
+/// Declares the queue whose absence later tells that the broker lost its data.
+pub(crate) async fn declare_mark(session: &Session, names: &Names, mark: &str) -> Result<(), BrokerError> {
+    queue(session, &names.mark(mark), quorum(None)).await
+}
+
 /// Deletes the lane of `endpoint` with what is in it. It may be gone already.
 pub(crate) async fn delete_endpoint(
     session: &Session,

@@ -9,12 +9,14 @@ mod batch;
 mod fanout;
 mod ingest;
 mod set_aside;
+mod sweep;
 mod unroutable;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio_broker::{Broker, BrokerError, Publisher};
+use nuncio_domain::RetryPolicy;
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_store::{Directory, Recorder, Store};
 
@@ -40,6 +42,8 @@ pub struct RouterParts {
     pub life: Lifecycle,
     /// A name that no other process has.
     pub name: String,
+    /// The retry schedule, whose rungs the sweep uses.
+    pub policy: RetryPolicy,
     /// Bytes of a payload, at most.
     pub payload_bytes_max: usize,
 }
@@ -68,6 +72,9 @@ pub async fn run(parts: RouterParts) -> Result<(), BrokerError> {
             .life
             .tracker
             .spawn(unroutable::run(Arc::clone(&shared))),
+    );
+    let _sweep = tokio_util::task::AbortOnDropHandle::new(
+        shared.parts.life.tracker.spawn(sweep::run(Arc::clone(&shared))),
     );
     ingest::run(Arc::clone(&shared)).await;
     if let Err(error) = unroutable.await {

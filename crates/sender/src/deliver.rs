@@ -8,7 +8,7 @@ use bytes::Bytes;
 use nuncio_broker::Received;
 use nuncio_domain::{AttemptNumber, DeliveryId, DeliveryState, DeliveryStatus, Outcome, UnixMillis};
 use nuncio_egress::{Attempted, Post};
-use nuncio_wire::{DeliveryEnvelope, EnvelopeError};
+use nuncio_wire::{DeliveryEnvelope, EnvelopeError, headers};
 
 use crate::Shared;
 use crate::prepared::Prepared;
@@ -110,15 +110,16 @@ pub(crate) async fn deliver(
     }
 }
 
-/// The recorded state, when it says that this attempt was made. Only copies can have been: redeliveries, and retries,
-/// which the ladder may deliver twice. Redis being away means that nothing is known, and the attempt is made.
+/// The recorded state, when it says that this attempt was made. Only copies can have been: redeliveries, retries, which
+/// the ladder may deliver twice, and what was queued again from the record. Redis being away means that nothing is known, and the attempt is made.
 async fn made_before(
     shared: &Shared,
     prepared: &Prepared,
     envelope: &DeliveryEnvelope,
     redelivered: bool,
 ) -> Option<DeliveryState> {
-    if !redelivered && envelope.attempt == AttemptNumber::FIRST {
+    let again = envelope.unknown.contains_key(headers::AGAIN);
+    if !redelivered && !again && envelope.attempt == AttemptNumber::FIRST {
         return None;
     }
     let delivery = DeliveryId {

@@ -43,6 +43,10 @@ impl Keys {
         epoch => "epoch",
         /// STRING, held by the process that restores after the store was emptied.
         restore_lock => "epoch:restoring",
+        /// STRING, names the queue by which the broker's data is recognised.
+        broker_mark => "broker",
+        /// STRING, held by the process that queues unfinished deliveries again.
+        sweep => "broker:sweeping",
         /// HASH name → event type.
         event_types => "event-types",
         /// STRING, present once the event types of the start were written.

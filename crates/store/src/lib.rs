@@ -36,6 +36,7 @@ mod event_types;
 mod idempotency;
 mod keys;
 mod link;
+mod marker;
 mod members;
 mod messages;
 mod once;
@@ -58,6 +59,7 @@ pub use directory::{AppEntry, Change, Directory, DirectoryStatus, EndpointEntry,
 pub use error::{Cause, StoreError};
 pub use event_types::EventType;
 pub use idempotency::{Begun, StoredResponse};
+pub use marker::UnfinishedFrom;
 pub use members::Role;
 pub use messages::{Acceptance, Deliveries, MessageFilter, StoredMessage};
 pub use nuncio_wire::record::{AttemptPosition, DeliveryRecord};

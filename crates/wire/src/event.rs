@@ -250,7 +250,8 @@ fn retention(properties: &Properties) -> Result<Option<u16>, Unreadable> {
     }
 }
 
-/// Checks syntax, encoding and depth without building anything: the bytes are delivered as they are.
+/// Checks syntax and encoding without building anything, and without recursing however deep the body is nested: the
+/// bytes are delivered as they are.
 fn check_json(body: &[u8]) -> Result<(), Unreadable> {
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,

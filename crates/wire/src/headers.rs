@@ -20,6 +20,8 @@ pub const DEADLINE: &str = "nuncio-deadline";
 pub const CREATED: &str = "nuncio-created";
 /// When this attempt is due, in milliseconds.
 pub const DUE: &str = "nuncio-due";
+/// Present on a delivery that was queued again from the record, so that the record is asked before it is sent.
+pub const AGAIN: &str = "nuncio-again";
 /// The caller's own id of the event.
 pub const EVENT_ID: &str = "nuncio-event-id";
 /// The channels of an event: a list of texts, or one text with commas.

@@ -154,9 +154,10 @@ async fn start(
     Ok(())
 }
 
-/// Waits until `address` takes connections, or until the process stops, as it does when that fails.
+/// Waits until `address` takes connections, or until the process stops, as it does when that fails. Which one "any port"
+/// (0) became is not known here.
 async fn takes_connections(address: SocketAddr, life: &Lifecycle) {
-    while !life.soft.is_cancelled() && TcpStream::connect(address).await.is_err() {
+    while address.port() != 0 && !life.soft.is_cancelled() && TcpStream::connect(address).await.is_err() {
         tokio::time::sleep(CONNECT_AGAIN).await;
     }
 }
