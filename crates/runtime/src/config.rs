@@ -205,7 +205,8 @@ impl Config {
             otlp_endpoint: reader.read_optional("otel_exporter_otlp_endpoint", parse::http_url),
             settings: Vec::new(),
         };
-        if config.retry_ceiling < config.retry_first {
+        let comparable = reader.are_sound(&["retry_first", "retry_ceiling"]);
+        if comparable && config.retry_ceiling < config.retry_first {
             reader.expected("retry_ceiling", "a duration not shorter than the first delay");
         }
         let current = reader.read_optional("main_secret", parse::main_secret);

@@ -13,5 +13,9 @@ fn the_readme_holds_the_reference_of_the_configuration() {
         .take_while(|line| line.starts_with('|'))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert_eq!(table, Config::reference(), "replace the table by the output of `nuncio config reference`");
+    assert_eq!(
+        table,
+        Config::reference(),
+        "replace the table by the output of `nuncio config reference`"
+    );
 }

@@ -11,6 +11,7 @@ use super::show::Setting;
 pub(super) struct Reader {
     layers: Layers,
     settings: Vec<Setting>,
+    mistaken: Vec<&'static str>,
 }
 
 impl Reader {
@@ -18,6 +19,7 @@ impl Reader {
         Self {
             layers,
             settings: Vec::with_capacity(KEYS.len()),
+            mistaken: Vec::new(),
         }
     }
 
@@ -65,12 +67,18 @@ impl Reader {
             Shown::Whole => format!("expected {expects}, found {text:?}"),
             Shown::WithoutPassword | Shown::Nothing => format!("expected {expects}"),
         };
+        self.mistaken.push(key.name);
         let key = spelled(key, origin);
         self.layers.mistakes.push(Mistake {
             key,
             origin: origin.to_string(),
             what,
         });
+    }
+
+    /// Whether all of `names` were read without a mistake, so that they can be compared with each other.
+    pub(super) fn are_sound(&self, names: &[&str]) -> bool {
+        !self.mistaken.iter().any(|name| names.contains(name))
     }
 
     /// Says that `name` must be given, unless it was and is said to be wrong already.

@@ -84,17 +84,20 @@ mod tests {
 
     #[test]
     fn hosts_are_found_behind_credentials() {
-        let cases: [(&str, &[(&str, Option<u16>)]); 5] = [
-            ("amqp://u:p@a:5672/%2f", &[("a", Some(5672))]),
-            ("redis://[::1]/0", &[("[::1]", None)]),
-            ("redis://[::1]:6380", &[("[::1]", Some(6380))]),
-            ("redis+sentinel://u:p@a:1,b/main", &[("a", Some(1)), ("b", None)]),
-            ("unix:///run/redis.sock", &[]),
+        let cases = [
+            ("amqp://u:p@a:5672/%2f", "a 5672"),
+            ("redis://[::1]/0", "[::1]"),
+            ("redis://[::1]:6380", "[::1] 6380"),
+            ("redis+sentinel://u:p@a:1,b/main", "a 1, b"),
+            ("unix:///run/redis.sock", ""),
         ];
-        for (url, hosts) in cases {
-            let found = ConnectUrl::new(url).hosts();
-            let found: Vec<_> = found.iter().map(|(host, port)| (host.as_str(), *port)).collect();
-            assert_eq!(found, hosts, "{url}");
+        for (url, expected) in cases {
+            let hosts = ConnectUrl::new(url).hosts();
+            let found: Vec<_> = hosts
+                .into_iter()
+                .map(|(host, port)| port.map_or(host.clone(), |port| format!("{host} {port}")))
+                .collect();
+            assert_eq!(found.join(", "), expected, "{url}");
         }
         assert_eq!(ConnectUrl::new("amqps://a").scheme(), "amqps");
     }
