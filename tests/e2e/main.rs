@@ -2,6 +2,9 @@
 
 mod architecture;
 mod aside_reasons;
+mod cli;
+mod cli_process;
+mod cli_publish;
 mod crash_broker;
 mod crash_processes;
 mod crash_redis;
@@ -9,6 +12,7 @@ mod delivery_fanout;
 mod delivery_once;
 mod delivery_record;
 mod delivery_stage;
+mod delivery_stale;
 mod delivery_wire;
 mod retry_ladder;
 mod retry_outcomes;

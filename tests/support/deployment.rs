@@ -189,7 +189,8 @@ impl Deployment {
     }
 
     /// A long-running command with this configuration; it dies with the test process.
-    pub(crate) fn command(&self) -> Command {
+    #[must_use]
+    pub fn command(&self) -> Command {
         let mut command = mortal(&self.binary, AtParentsDeath::Kill);
         self.configure(&mut command);
         command

@@ -146,7 +146,7 @@ async fn start(
         takes_connections(config.listen, life).await;
     }
     if role.has(Role::Router) {
-        life.start("router", nuncio_router::run(parts.router(&directory)));
+        life.start("router", nuncio_router::run(parts.router(&directory)?));
     }
     if role.has(Role::Sender) {
         life.start("sender", nuncio_sender::run(parts.sender(&directory)?));

@@ -77,8 +77,8 @@ impl<'a> Parts<'a> {
         }
     }
 
-    pub(super) fn router(&self, directory: &Directory) -> RouterParts {
-        RouterParts {
+    pub(super) fn router(&self, directory: &Directory) -> anyhow::Result<RouterParts> {
+        Ok(RouterParts {
             broker: self.broker.clone(),
             store: self.store.clone(),
             directory: directory.clone(),
@@ -88,7 +88,8 @@ impl<'a> Parts<'a> {
             life: self.life.clone(),
             name: self.name.clone(),
             payload_bytes_max: self.config.max_payload,
-        }
+            policy: wiring::retry_policy(self.config)?,
+        })
     }
 
     pub(super) fn sender(&self, directory: &Directory) -> anyhow::Result<SenderParts> {
