@@ -251,7 +251,7 @@ fn every_crate_begins_with_what_it_owns_guarantees_and_refuses_to_know() {
             .take_while(|line| line.starts_with("//!"))
             .collect::<Vec<_>>()
             .join("\n");
-        for word in ["Owns ", "Guarantees ", "Refuses to "] {
+        for word in ["Owns", "Guarantees", "Refuses to"] {
             assert!(
                 opening.contains(word),
                 "the first lines of {} lack {word:?}",

@@ -298,6 +298,6 @@ pub static KEYS: [Key; 32] = [
         "otel_exporter_otlp_endpoint",
         "none",
         "an http:// or https:// URL",
-        "where traces go, over OTLP/HTTP",
+        "where traces are to go, over OTLP/HTTP; this version only warns that it exports none",
     ),
 ];
