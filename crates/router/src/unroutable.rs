@@ -53,14 +53,12 @@ async fn follow(shared: &Shared, received: Received) {
         (Err(error), _) => return foreign(shared, received, error.to_string()).await,
         (_, Err(error)) => return foreign(shared, received, error.to_string()).await,
     };
-    match shared
-        .parts
-        .directory
-        .endpoint_fresh(&envelope.app_id, &endpoint)
-        .await
-    {
-        Ok(Some(_)) => send_again(shared, received, &endpoint).await,
-        Ok(None) => end(shared, received, endpoint, &envelope).await,
+    // The queue is gone, so that what is remembered of the endpoint may be old: a queue that is brought back for one that
+    // was deleted would hold its deliveries for good.
+    let directory = &shared.parts.directory;
+    match directory.refresh(&envelope.app_id).await {
+        Ok(_) if directory.endpoint(&endpoint).is_some() => send_again(shared, received, &endpoint).await,
+        Ok(_) => end(shared, received, endpoint, &envelope).await,
         Err(error) => {
             let error = nuncio_runtime::lifecycle::chain(&error);
             tracing::warn!(error, %endpoint, "cannot tell whether the endpoint of an unroutable delivery exists");

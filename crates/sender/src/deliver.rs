@@ -8,10 +8,15 @@ use bytes::Bytes;
 use nuncio_broker::Received;
 use nuncio_domain::{AttemptNumber, DeliveryId, DeliveryState, DeliveryStatus, Outcome, UnixMillis};
 use nuncio_egress::{Attempted, Post};
+use nuncio_runtime::lifecycle::chain;
+use nuncio_store::StoreError;
 use nuncio_wire::{DeliveryEnvelope, EnvelopeError, headers};
 
 use crate::Shared;
 use crate::prepared::Prepared;
+
+/// How long a delivery waits before it goes back when Redis is needed and away.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// How a delivery that was taken from the queue ended its time in the lane.
 pub(crate) struct Ended {
@@ -43,6 +48,8 @@ pub(crate) enum What {
     },
     /// The endpoint was disabled while the delivery waited.
     Disabled(DeliveryEnvelope),
+    /// Whether the endpoint is still disabled cannot be told now.
+    Undecided,
     /// Not a delivery.
     Unreadable(EnvelopeError),
 }
@@ -74,13 +81,26 @@ pub(crate) async fn deliver(
             };
         }
     };
-    if prepared.entry.endpoint.is_disabled() {
-        return Ended {
-            received,
-            prepared,
-            what: What::Disabled(envelope),
-        };
-    }
+    let prepared = match current(shared, &prepared).await {
+        Ok(Some(current)) => current,
+        Ok(None) => {
+            return Ended {
+                received,
+                prepared,
+                what: What::Disabled(envelope),
+            };
+        }
+        Err(error) => {
+            tracing::warn!(error = chain(&error), endpoint = %prepared.entry.endpoint.id, "a delivery is returned: \
+                 cannot tell whether its endpoint is still disabled");
+            tokio::time::sleep(PAUSE).await;
+            return Ended {
+                received,
+                prepared,
+                what: What::Undecided,
+            };
+        }
+    };
     if let Some(state) = made_before(shared, &prepared, &envelope, received.redelivered).await {
         return Ended {
             received,
@@ -108,6 +128,27 @@ pub(crate) async fn deliver(
             attempted,
         },
     }
+}
+
+/// The endpoint as it is to be delivered to; nothing when it is disabled. That may be old news, which the router was ahead
+/// of when it sent the delivery, so that the record is asked.
+async fn current(shared: &Shared, prepared: &Arc<Prepared>) -> Result<Option<Arc<Prepared>>, StoreError> {
+    let endpoint = &prepared.entry.endpoint;
+    if !endpoint.is_disabled() {
+        return Ok(Some(Arc::clone(prepared)));
+    }
+    let parts = &shared.parts;
+    let recorded = parts
+        .store
+        .endpoint(&endpoint.app_id, endpoint.id.as_str())
+        .await?;
+    if recorded.is_none_or(|recorded| recorded.is_disabled()) {
+        return Ok(None);
+    }
+    parts.directory.refresh(&endpoint.app_id).await?;
+    let entry = parts.directory.endpoint(&endpoint.id);
+    let enabled = entry.filter(|entry| !entry.endpoint.is_disabled());
+    Ok(enabled.map(|entry| Arc::new(Prepared::new(entry, &parts.settings))))
 }
 
 /// The recorded state, when it says that this attempt was made. Only copies can have been: redeliveries, retries, which

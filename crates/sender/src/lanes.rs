@@ -89,13 +89,7 @@ impl Lanes {
             .filter(|entry| self.is_wanted(entry));
         let Some(entry) = entry else { return self.stop(id) };
         let settings = &self.shared.parts.settings;
-        let prepare = |entry| {
-            Arc::new(Prepared::new(
-                entry,
-                &settings.url_rules,
-                settings.signature_headers,
-            ))
-        };
+        let prepare = |entry| Arc::new(Prepared::new(entry, settings));
         match self.running.get(id) {
             Some(running) if Arc::ptr_eq(&running.endpoint.borrow().entry, &entry) => {}
             Some(running) => {

@@ -13,7 +13,7 @@ use nuncio_store::EndpointEntry;
 use nuncio_wire::DeliveryEnvelope;
 use secrecy::ExposeSecret;
 
-use crate::SignatureHeaders;
+use crate::{SenderSettings, SignatureHeaders};
 
 const WEBHOOK: [HeaderName; 3] = [
     HeaderName::from_static("webhook-id"),
@@ -51,8 +51,8 @@ pub(crate) struct Request<'a> {
 
 impl Prepared {
     /// Prepares an endpoint; what makes it unusable becomes the outcome of every attempt, so that its customer sees it.
-    pub(crate) fn new(entry: Arc<EndpointEntry>, rules: &UrlRules, families: SignatureHeaders) -> Self {
-        let target = target(&entry, rules, families);
+    pub(crate) fn new(entry: Arc<EndpointEntry>, settings: &SenderSettings) -> Self {
+        let target = target(&entry, &settings.url_rules, settings.signature_headers);
         if let Err(reason) = &target {
             tracing::warn!(endpoint = %entry.endpoint.id, %reason, "an endpoint cannot be posted to");
         }

@@ -64,6 +64,7 @@ pub(crate) async fn settle(shared: &Shared, ended: Ended, streak: &Streak) {
                 .await;
             received.acker.ack();
         }
+        What::Undecided => received.acker.requeue(),
         What::Unreadable(error) => set_aside(shared, received, &error).await,
     }
 }
