@@ -78,6 +78,23 @@ async fn a_broker_killed_and_restarted_under_load_loses_nothing_that_it_confirme
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_while_routers_work_off_a_backlog_loses_nothing_of_it() {
+    let _turn = turn().await;
+    let (mut broker, redis) = tokio::try_join!(Broker::start(), Redis::start()).unwrap();
+    let deployment = Deployment::on(&broker, &redis).await.unwrap();
+    let load = Load::prepare(deployment.clone(), 4, Duration::ZERO).await;
+    load.publish(0, 5_000).await;
+    sleep(QUORUM_QUEUES_SETTLE).await;
+    let (_routers, _senders) = (load.start("router", 2).await, load.start("sender", 1).await);
+    load.ledger.wait_for(200).await;
+    broker.kill().await.unwrap();
+    let delivered = load.ledger.distinct();
+    broker.restart().await.unwrap();
+    let twice = load.ledger.settle(load.expected(5_000)).await;
+    eprintln!("killed after {delivered} deliveries; {} came twice", twice.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deliveries_that_wait_on_the_ladder_survive_a_broker_that_is_killed() {
     const WAITING: usize = 200;
     let _turn = turn().await;

@@ -38,6 +38,8 @@ async fn a_payload_arrives_byte_for_byte() {
     let secret = stage.secret(&endpoint).await;
     let largest = format!("\"{}\"", "é".repeat(PAYLOAD_BYTES_MAX / 2 - 1));
     assert_eq!(largest.len(), PAYLOAD_BYTES_MAX);
+    // Deeper than parsers that recurse can read; nothing on the way needs to.
+    let deep = "[".repeat(10_000) + &"]".repeat(10_000);
     let bodies = [
         r#"{"type":"sync.user","userId":"user_1"}"#,
         r#"{"type":"sync.organization","organizationId":"org_1"}"#,
@@ -49,6 +51,7 @@ async fn a_payload_arrives_byte_for_byte() {
         "\"\"",
         " 12345678901234567890.1234567890e-3 ",
         r#"{"é":"🦀","escaped":"\u00e9\u0000\/\ud83e\udd80"}"#,
+        &deep,
         &largest,
     ];
     let events = bodies
