@@ -9,6 +9,7 @@ mod crash_broker;
 mod crash_processes;
 mod crash_redis;
 mod delivery_fanout;
+mod delivery_neighbours;
 mod delivery_once;
 mod delivery_record;
 mod delivery_stage;
