@@ -28,7 +28,7 @@ use crate::{NoMainSecret, WebParts};
 mod access;
 mod app;
 mod attempt;
-mod auth;
+pub(crate) mod auth;
 mod body;
 mod document_page;
 mod endpoint;
@@ -39,12 +39,12 @@ mod idempotency;
 mod insight;
 mod message;
 mod openapi;
-mod page;
-mod path;
-mod query;
+pub(crate) mod page;
+pub(crate) mod path;
+pub(crate) mod query;
 mod replay;
 pub mod throttle;
-mod time;
+pub(crate) mod time;
 
 use error::ApiError;
 
@@ -55,11 +55,11 @@ const BODY_BYTES_BESIDE: usize = 256 * 1024;
 
 /// What the routes share.
 pub(crate) struct Api {
-    use_cases: Arc<UseCases>,
-    tokens: Tokens,
-    iterators: page::Iterators,
+    pub(crate) use_cases: Arc<UseCases>,
+    pub(crate) tokens: Tokens,
+    pub(crate) iterators: page::Iterators,
     answers: idempotency::Answers,
-    throttle: throttle::Throttle,
+    pub(crate) throttle: throttle::Throttle,
     public_url: String,
 }
 
@@ -138,7 +138,7 @@ pub fn document() -> OpenApi {
 }
 
 /// Everything that is answered.
-pub(crate) fn router(api: &Arc<Api>, payload_bytes_max: usize) -> Router {
+pub(crate) fn router(api: &Arc<Api>, pages: Router<Arc<Api>>, payload_bytes_max: usize) -> Router {
     let (guarded, _) = guarded().split_for_parts();
     let (open, _) = health::routes().split_for_parts();
     let guarded = guarded
@@ -147,6 +147,7 @@ pub(crate) fn router(api: &Arc<Api>, payload_bytes_max: usize) -> Router {
     let inner = guarded
         .merge(open)
         .merge(document_page::routes(&document()))
+        .merge(pages)
         .fallback(path::nowhere)
         .method_not_allowed_fallback(path::wrong_verb)
         .layer(DefaultBodyLimit::max(

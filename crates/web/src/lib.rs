@@ -7,7 +7,10 @@
 //! Refuses to know AMQP and Redis: it reaches them through `producer` and `store` only.
 
 mod api;
+mod console;
 mod json;
+mod page;
+mod portal;
 mod server;
 pub mod token;
 pub mod usecase;
@@ -24,6 +27,7 @@ use secrecy::SecretString;
 
 pub use api::throttle::Rates;
 pub use api::{document, throttle};
+pub use page::{PageSettings, SignaturePrefix};
 pub use server::{ServeError, serve};
 
 /// What the web role needs to be told.
@@ -45,6 +49,8 @@ pub struct Settings {
     pub retention: Duration,
     /// How many requests a second a token may make.
     pub rates: Rates,
+    /// What the portal and the console are told.
+    pub pages: PageSettings,
 }
 
 /// What the web role is made of.
@@ -75,6 +81,7 @@ pub struct NoMainSecret;
 /// # Errors
 /// When there is no main secret.
 pub fn router(parts: &WebParts) -> Result<axum::Router, NoMainSecret> {
-    let api = api::Api::new(parts)?;
-    Ok(api::router(&Arc::new(api), parts.settings.payload_bytes_max))
+    let api = Arc::new(api::Api::new(parts)?);
+    let pages = page::router(&api, parts)?;
+    Ok(api::router(&api, pages, parts.settings.payload_bytes_max))
 }

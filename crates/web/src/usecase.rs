@@ -20,10 +20,12 @@ pub mod example;
 pub mod history;
 pub mod insight;
 pub mod messages;
+pub mod overview;
 pub mod refusal;
 pub mod replay;
 pub mod secrets;
 pub mod sessions;
+pub mod set_aside;
 
 use refusal::{Noun, Outcome, Refusal};
 

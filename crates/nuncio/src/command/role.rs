@@ -145,7 +145,7 @@ async fn start(
     };
     check_directory(health, &directory);
     if role.has(Role::Api) {
-        life.start("api", nuncio_web::serve(parts.web(&directory)));
+        life.start("api", nuncio_web::serve(parts.web(&directory)?));
         takes_connections(config.listen, life).await;
     }
     if role.has(Role::Router) {

@@ -83,8 +83,12 @@ fn check(api: &Api, token: &str) -> Outcome<Verified> {
 }
 
 fn address(request: &Request) -> IpAddr {
-    request
-        .extensions()
+    peer(request.extensions())
+}
+
+/// The address at the other end.
+pub(crate) fn peer(extensions: &http::Extensions) -> IpAddr {
+    extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip())
 }

@@ -67,6 +67,8 @@ pub struct EndpointPatch {
     pub version: Option<u64>,
     /// The caller's own keys and values.
     pub metadata: Option<BTreeMap<String, String>>,
+    /// Its own request headers.
+    pub headers: Option<BTreeMap<String, String>>,
     /// Its secret from now on.
     pub secret: Option<String>,
 }
@@ -131,6 +133,14 @@ impl UseCases {
     /// When there is none.
     pub async fn endpoint(&self, app: &App, id_or_uid: &str) -> Outcome<Endpoint> {
         store(self.store.endpoint(&app.id, id_or_uid).await)?.ok_or(Refusal::NotFound(Noun::Endpoint))
+    }
+
+    /// Whether an endpoint could be added or changed like this, as far as its fields tell.
+    ///
+    /// # Errors
+    /// When fields cannot be accepted.
+    pub fn check_endpoint(&self, draft: EndpointDraft) -> Outcome<()> {
+        self.check_draft(draft).map(drop)
     }
 
     /// Adds an endpoint to the app.
@@ -328,13 +338,10 @@ impl UseCases {
             throttle_rate: Some(draft.throttle_rate),
             version: draft.version,
             metadata: Some(metadata),
+            headers: draft.headers,
             secret: draft.secret,
         };
-        let mut checked = self.check_fields(&mut complaints, patch);
-        if let Some(headers) = &draft.headers {
-            check_headers(&mut complaints, headers);
-        }
-        checked.headers = draft.headers;
+        let checked = self.check_fields(&mut complaints, patch);
         complaints.or(Some(checked))
     }
 
@@ -367,6 +374,9 @@ impl UseCases {
             }
             version.map(u32::from)
         });
+        if let Some(headers) = &patch.headers {
+            check_headers(complaints, headers);
+        }
         Checked {
             url,
             version,
@@ -390,7 +400,7 @@ impl UseCases {
                 .throttle_rate
                 .map(|rate| check::rate(complaints, "throttleRate", rate)),
             metadata: patch.metadata,
-            headers: None,
+            headers: patch.headers,
             secret: patch
                 .secret
                 .and_then(|secret| complaints.keep("secret", VALUE, Secret::parse(&secret))),

@@ -83,7 +83,7 @@ impl UseCases {
 }
 
 /// An example of what fits the schema: the one that it gives, or one that is made up. Always an object.
-fn example_of(schema: &Value) -> Value {
+pub(crate) fn example_of(schema: &Value) -> Value {
     let example = made_up(schema, 0);
     if example.is_object() {
         example

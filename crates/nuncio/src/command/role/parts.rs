@@ -12,7 +12,7 @@ use nuncio_runtime::config::{self, Config};
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_sender::{SenderParts, SenderSettings, SignatureHeaders};
 use nuncio_store::{Directory, Recorder, StateReader, Store};
-use nuncio_web::{Rates, WebParts};
+use nuncio_web::{PageSettings, Rates, SignaturePrefix, WebParts};
 
 use crate::host;
 use crate::wiring::{self, Services};
@@ -55,9 +55,9 @@ impl<'a> Parts<'a> {
         }
     }
 
-    pub(super) fn web(&self, directory: &Directory) -> WebParts {
+    pub(super) fn web(&self, directory: &Directory) -> anyhow::Result<WebParts> {
         let config = self.config;
-        WebParts {
+        Ok(WebParts {
             store: self.store.clone(),
             directory: directory.clone(),
             producer: Producer::on(self.broker.clone(), config.max_payload, CONFIRM_WITHIN),
@@ -73,8 +73,18 @@ impl<'a> Parts<'a> {
                 payload_bytes_max: config.max_payload,
                 retention: config.retention,
                 rates: Rates::default(),
+                pages: PageSettings {
+                    rungs: wiring::retry_policy(config)?.rungs(),
+                    signature_prefix: match config.signature_headers {
+                        config::SignatureHeaders::Svix => SignaturePrefix::Svix,
+                        config::SignatureHeaders::Webhook | config::SignatureHeaders::Both => {
+                            SignaturePrefix::Webhook
+                        }
+                    },
+                    frame_ancestors: Vec::new(),
+                },
             },
-        }
+        })
     }
 
     pub(super) fn router(&self, directory: &Directory) -> anyhow::Result<RouterParts> {

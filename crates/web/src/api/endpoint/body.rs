@@ -168,6 +168,7 @@ impl From<EndpointPatch> for Patch {
             throttle_rate: body.throttle_rate.or(body.rate_limit),
             version: body.version,
             metadata: body.metadata.map(|metadata| metadata.0),
+            headers: None,
             secret: body.secret,
         }
     }
