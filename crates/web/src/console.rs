@@ -19,16 +19,25 @@ mod sign_in;
 
 /// What was just done, as the address of the next page says it.
 const NOTICES: [(&str, &str); 6] = [
-    ("created", "The project was created, with an empty webhook configuration."),
+    (
+        "created",
+        "The project was created, with an empty webhook configuration.",
+    ),
     ("saved", "Your changes were saved."),
-    ("deleted", "The project and everything that was its own were deleted."),
+    (
+        "deleted",
+        "The project and everything that was its own were deleted.",
+    ),
     ("replayed", "The event was published again."),
     ("discarded", "The event was deleted."),
     ("purged", "All events that were set aside were deleted."),
 ];
 
 fn notice(code: &str) -> Option<&'static str> {
-    NOTICES.iter().find(|(known, _)| *known == code).map(|(_, text)| *text)
+    NOTICES
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, text)| *text)
 }
 
 /// All pages of the console.

@@ -118,18 +118,11 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(
     let web = Arc::new(Web::new(Arc::clone(api), parts)?);
     let portal = portal::routes().layer(from_fn_with_state((Arc::clone(&web), Place::Portal), dress));
     let console = console::routes().layer(from_fn_with_state((Arc::clone(&web), Place::Console), dress));
-    Ok(portal
-        .merge(console)
-        .merge(assets::routes())
-        .with_state(web))
+    Ok(portal.merge(console).merge(assets::routes()).with_state(web))
 }
 
 /// Renders what failed, and sets the headers that every page has.
-async fn dress(
-    State((web, place)): State<(Arc<Web>, Place)>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn dress(State((web, place)): State<(Arc<Web>, Place)>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
         response = failure.page(place);

@@ -26,25 +26,55 @@ mod visitor;
 
 /// What was just done, as the address of the next page says it.
 const NOTICES: [(&str, &str); 15] = [
-    ("added", "The endpoint was added. Send it a test event to see it work."),
+    (
+        "added",
+        "The endpoint was added. Send it a test event to see it work.",
+    ),
     ("saved", "Your changes were saved."),
     ("deleted", "The endpoint was deleted."),
-    ("paused", "The endpoint is paused: messages wait until you resume it."),
-    ("resumed", "The endpoint is active again. What waited is sent first."),
-    ("enabled", "The endpoint is enabled. Use “Recover failed” for what failed meanwhile."),
-    ("disabled", "The endpoint is disabled: nothing is sent to it, nor kept for it."),
-    ("rotated", "A new secret signs from now on, and the old one beside it until the overlap ends."),
-    ("replaced", "A new secret signs from now on. The old one no longer does."),
+    (
+        "paused",
+        "The endpoint is paused: messages wait until you resume it.",
+    ),
+    (
+        "resumed",
+        "The endpoint is active again. What waited is sent first.",
+    ),
+    (
+        "enabled",
+        "The endpoint is enabled. Use “Recover failed” for what failed meanwhile.",
+    ),
+    (
+        "disabled",
+        "The endpoint is disabled: nothing is sent to it, nor kept for it.",
+    ),
+    (
+        "rotated",
+        "A new secret signs from now on, and the old one beside it until the overlap ends.",
+    ),
+    (
+        "replaced",
+        "A new secret signs from now on. The old one no longer does.",
+    ),
     ("sent", "The test event is on its way."),
     ("resent", "The message is on its way again."),
-    ("recovering", "Failed messages are being sent again. They appear below as they are tried."),
-    ("replaying", "Missing messages are being sent. They appear below as they are tried."),
+    (
+        "recovering",
+        "Failed messages are being sent again. They appear below as they are tried.",
+    ),
+    (
+        "replaying",
+        "Missing messages are being sent. They appear below as they are tried.",
+    ),
     ("nothing", "Nothing was changed."),
     ("opened", "You are signed in."),
 ];
 
 fn notice(code: &str) -> Option<&'static str> {
-    NOTICES.iter().find(|(known, _)| *known == code).map(|(_, text)| *text)
+    NOTICES
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, text)| *text)
 }
 
 /// All pages of the portal.

@@ -94,13 +94,22 @@ async fn load_live(web: &Web) -> Result<Live, Failure> {
     let (pipeline, loads) = (pipeline?, loads?);
     let (busiest, worst) = ranked(&loads);
     Ok(Live {
-        ingest: pipeline.ingest.as_ref().map_or("–".to_owned(), |depth| count(depth.messages.into())),
+        ingest: pipeline
+            .ingest
+            .as_ref()
+            .map_or("–".to_owned(), |depth| count(depth.messages.into())),
         routers: pipeline.ingest.as_ref().map_or(0, |depth| depth.consumers),
         senders: pipeline.senders,
         set_aside: count(pipeline.set_aside),
         any_set_aside: pipeline.set_aside > 0,
         unroutable: count(pipeline.unroutable),
-        most: pipeline.ladder.iter().map(|(_, waiting)| *waiting).max().unwrap_or(0).max(1),
+        most: pipeline
+            .ladder
+            .iter()
+            .map(|(_, waiting)| *waiting)
+            .max()
+            .unwrap_or(0)
+            .max(1),
         rungs: pipeline
             .ladder
             .into_iter()

@@ -109,6 +109,7 @@ pub(super) async fn save(
             uid: Some(typed.uid()),
             throttle_rate: Some(typed.rate()),
             metadata: Some(with_look(app.metadata.clone(), &look)),
+            ..AppPatch::default()
         };
         match use_cases.patch_app(&id, patch).await {
             Ok(app) => return Ok(go(&format!("/console/projects/{}?done=saved", app.id))),
@@ -164,11 +165,7 @@ pub(super) async fn ask(State(web): State<Arc<Web>>, operator: Operator, At(id):
     })
 }
 
-pub(super) async fn delete(
-    State(web): State<Arc<Web>>,
-    At(id): At<String>,
-    _: Change<Operator>,
-) -> Answer {
+pub(super) async fn delete(State(web): State<Arc<Web>>, At(id): At<String>, _: Change<Operator>) -> Answer {
     web.api.use_cases.delete_app(&id).await?;
     Ok(go("/console/projects?done=deleted"))
 }

@@ -89,7 +89,9 @@ impl Typed {
 
 impl Mistakes {
     pub(super) fn is_empty(&self) -> bool {
-        [&self.name, &self.uid, &self.rate, &self.look].iter().all(|text| text.is_empty())
+        [&self.name, &self.uid, &self.rate, &self.look]
+            .iter()
+            .all(|text| text.is_empty())
     }
 
     /// The complaints in a refusal.

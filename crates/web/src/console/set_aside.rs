@@ -22,13 +22,25 @@ const BODY_SHOWN_MAX: usize = 64 * 1024;
 
 /// What the reasons mean and what helps.
 const REASONS: [(&str, &str); 7] = [
-    ("invalid_json", "The body is not a JSON object that every receiver could read. Publish it again, corrected."),
+    (
+        "invalid_json",
+        "The body is not a JSON object that every receiver could read. Publish it again, corrected.",
+    ),
     ("too_large", "The body is larger than what is accepted."),
-    ("unknown_app", "No project has the id or uid in the routing key. Create the project, then publish the event again."),
-    ("bad_routing_key", "The routing key is not of the form <project>.<event type>."),
+    (
+        "unknown_app",
+        "No project has the id or uid in the routing key. Create the project, then publish the event again.",
+    ),
+    (
+        "bad_routing_key",
+        "The routing key is not of the form <project>.<event type>.",
+    ),
     ("bad_headers", "A header of the event cannot be read."),
     ("bad_id", "The message id cannot be used."),
-    ("conflict", "An event with the same id and another body was accepted before."),
+    (
+        "conflict",
+        "An event with the same id and another body was accepted before.",
+    ),
 ];
 
 #[derive(Template)]
@@ -113,11 +125,7 @@ pub(super) async fn event(State(web): State<Arc<Web>>, operator: Operator, At(na
     })
 }
 
-pub(super) async fn replay(
-    State(web): State<Arc<Web>>,
-    At(name): At<String>,
-    _: Change<Operator>,
-) -> Answer {
+pub(super) async fn replay(State(web): State<Arc<Web>>, At(name): At<String>, _: Change<Operator>) -> Answer {
     web.api.use_cases.replay_set_aside(&name).await?;
     Ok(go("/console/set-aside?done=replayed"))
 }

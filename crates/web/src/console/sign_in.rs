@@ -76,6 +76,8 @@ pub(super) async fn sign_in(State(web): State<Arc<Web>>, request: Request) -> An
 }
 
 pub(super) async fn leave(State(web): State<Arc<Web>>, _: Change<Operator>) -> Answer {
-    let cookie = web.sessions.cookie(Place::Console, None, std::time::Duration::ZERO);
+    let cookie = web
+        .sessions
+        .cookie(Place::Console, None, std::time::Duration::ZERO);
     Ok(([(header::SET_COOKIE, cookie)], go("/console/sign-in")).into_response())
 }

@@ -72,12 +72,20 @@ impl Colour {
 /// The style sheet that puts the colour in the place of ours.
 pub(crate) fn style(colour: Colour) -> String {
     let rule = |accent: Colour| {
-        let ink = if accent.contrast(WHITE) >= CONTRAST_MIN { WHITE } else { BLACK };
+        let ink = if accent.contrast(WHITE) >= CONTRAST_MIN {
+            WHITE
+        } else {
+            BLACK
+        };
         format!(":root{{--accent:#{};--on-accent:#{}}}", accent.hex(), ink.hex())
     };
     let light = colour.readable(LIGHT, BLACK);
     let dark = colour.readable(DARK, WHITE);
-    format!("{}@media(prefers-color-scheme:dark){{{}}}", rule(light), rule(dark))
+    format!(
+        "{}@media(prefers-color-scheme:dark){{{}}}",
+        rule(light),
+        rule(dark)
+    )
 }
 
 #[cfg(test)]
@@ -88,14 +96,23 @@ mod tests {
     fn any_colour_becomes_readable() {
         for hex in ["#ffff00", "#000000", "#ffffff", "#3f5bd9", "#777777", "#ff0000"] {
             let colour = Colour::parse(hex).unwrap();
-            assert!(colour.readable(LIGHT, BLACK).contrast(LIGHT) >= CONTRAST_MIN, "{hex}");
-            assert!(colour.readable(DARK, WHITE).contrast(DARK) >= CONTRAST_MIN, "{hex}");
+            assert!(
+                colour.readable(LIGHT, BLACK).contrast(LIGHT) >= CONTRAST_MIN,
+                "{hex}"
+            );
+            assert!(
+                colour.readable(DARK, WHITE).contrast(DARK) >= CONTRAST_MIN,
+                "{hex}"
+            );
         }
     }
 
     #[test]
     fn only_colours_are_colours() {
-        assert_eq!(Colour::parse("#3F5bd9").map(Colour::hex).as_deref(), Some("3f5bd9"));
+        assert_eq!(
+            Colour::parse("#3F5bd9").map(Colour::hex).as_deref(),
+            Some("3f5bd9")
+        );
         for text in ["", "red", "#fff", "#12345g", "#123456}", "é12345"] {
             assert_eq!(Colour::parse(text), None, "{text}");
         }

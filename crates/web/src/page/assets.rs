@@ -38,12 +38,18 @@ fn address(name: &str, content: &str) -> String {
 
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
-        .route("/assets/nuncio.css", get(|| async { file("text/css; charset=utf-8", STYLE.to_owned()) }))
+        .route(
+            "/assets/nuncio.css",
+            get(|| async { file("text/css; charset=utf-8", STYLE.to_owned()) }),
+        )
         .route(
             "/assets/nuncio.js",
             get(|| async { file("text/javascript; charset=utf-8", SCRIPT.to_owned()) }),
         )
-        .route("/assets/icon.svg", get(|| async { file("image/svg+xml", ICON.to_owned()) }))
+        .route(
+            "/assets/icon.svg",
+            get(|| async { file("image/svg+xml", ICON.to_owned()) }),
+        )
         .route("/assets/accent/{colour}", get(accent_style))
 }
 

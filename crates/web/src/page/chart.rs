@@ -127,7 +127,11 @@ struct Bar {
 }
 
 fn bars(pairs: impl Iterator<Item = (u64, u64)> + Clone) -> (Vec<Bar>, u64) {
-    let top = pairs.clone().map(|(lower, upper)| lower + upper).max().unwrap_or(0);
+    let top = pairs
+        .clone()
+        .map(|(lower, upper)| lower + upper)
+        .max()
+        .unwrap_or(0);
     let scale = |value: u64| match (value * HEIGHT).checked_div(top) {
         Some(height) if value > 0 => height.max(2),
         _ => 0,
@@ -204,7 +208,8 @@ impl Charts {
         let (outcomes, most) = bars(buckets.iter().map(|b| (b.counts.succeeded, b.counts.failed)));
         let quantiles = buckets.iter().map(|bucket| {
             let millis = |share| {
-                quantile(&bucket.counts, share).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX).max(1))
+                quantile(&bucket.counts, share)
+                    .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX).max(1))
             };
             let (p50, p99) = (millis(0.5), millis(0.99));
             (p50, p99.saturating_sub(p50))
@@ -242,7 +247,11 @@ mod tests {
     use super::*;
 
     fn counts(succeeded: u64, failed: u64, durations: &[(usize, u64)]) -> Counts {
-        let mut counts = Counts { succeeded, failed, ..Counts::default() };
+        let mut counts = Counts {
+            succeeded,
+            failed,
+            ..Counts::default()
+        };
         for (at, many) in durations {
             counts.durations[*at] = *many;
         }
@@ -258,7 +267,11 @@ mod tests {
         assert_eq!(of(&[(0, 10)], 0.5), Some(5));
         assert_eq!(of(&[(1, 100)], 0.5), Some(30), "half way from 10 to 50");
         assert_eq!(of(&[(0, 99), (5, 1)], 0.99), Some(10));
-        assert_eq!(of(&[(9, 1)], 0.5), Some(15_000), "longer than the last end: at least that");
+        assert_eq!(
+            of(&[(9, 1)], 0.5),
+            Some(15_000),
+            "longer than the last end: at least that"
+        );
     }
 
     #[test]

@@ -93,7 +93,11 @@ impl Failure {
 
     /// Nothing is there.
     pub(crate) fn nowhere() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "There is nothing here", "The page you asked for does not exist.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "There is nothing here",
+            "The page you asked for does not exist.",
+        )
     }
 
     pub(crate) fn page(self, place: Place) -> Response {
@@ -131,26 +135,42 @@ impl From<Refusal> for Failure {
                     .iter()
                     .map(|complaint| format!("{}: {}", complaint.field.join("."), complaint.message))
                     .collect();
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "This was not done", all.join("; "))
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "This was not done",
+                    all.join("; "),
+                )
             }
-            Refusal::Impossible { .. } | Refusal::TooLarge { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, "This cannot be done now", sentence(&detail))
-            }
+            Refusal::Impossible { .. } | Refusal::TooLarge { .. } => Self::new(
+                StatusCode::BAD_REQUEST,
+                "This cannot be done now",
+                sentence(&detail),
+            ),
             Refusal::Unauthenticated(_) => Self::signed_out(),
             Refusal::Forbidden(_) => Self::forbidden(),
-            Refusal::TooMany { .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests", sentence(&detail))
-            }
+            Refusal::TooMany { .. } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests",
+                sentence(&detail),
+            ),
             Refusal::Unavailable { what, .. } => {
-                tracing::warn!(error = nuncio_runtime::lifecycle::chain(&refusal), "a page could not be shown");
+                tracing::warn!(
+                    error = nuncio_runtime::lifecycle::chain(&refusal),
+                    "a page could not be shown"
+                );
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Back in a moment",
-                    format!("A part of this service ({what}) does not answer right now. Events are kept; try again."),
+                    format!(
+                        "A part of this service ({what}) does not answer right now. Events are kept; try again."
+                    ),
                 )
             }
             Refusal::Broken { .. } => {
-                tracing::error!(error = nuncio_runtime::lifecycle::chain(&refusal), "a page failed");
+                tracing::error!(
+                    error = nuncio_runtime::lifecycle::chain(&refusal),
+                    "a page failed"
+                );
                 Self::ours()
             }
         }
@@ -187,7 +207,10 @@ mod tests {
         assert_eq!(sentence(""), "");
         let failure = Failure::from(Refusal::NotFound(Noun::Endpoint));
         assert_eq!(failure.status, StatusCode::NOT_FOUND);
-        assert!(failure.detail.contains("there is no such endpoint"), "{failure:?}");
+        assert!(
+            failure.detail.contains("there is no such endpoint"),
+            "{failure:?}"
+        );
     }
 
     #[test]

@@ -51,11 +51,26 @@ mod tests {
         let cases: [(Pairs, bool, bool); 9] = [
             (&[("sec-fetch-site", "same-origin")], false, true),
             (&[("sec-fetch-site", "same-site")], true, false),
-            (&[("sec-fetch-site", "cross-site"), ("origin", "https://hooks.example.com")], true, false),
+            (
+                &[
+                    ("sec-fetch-site", "cross-site"),
+                    ("origin", "https://hooks.example.com"),
+                ],
+                true,
+                false,
+            ),
             (&[("sec-fetch-site", "none")], true, false),
             (&[("origin", "https://hooks.example.com")], false, true),
-            (&[("origin", "https://evil.example"), ("host", "hooks.example.com")], true, false),
-            (&[("origin", "http://127.0.0.1:8071"), ("host", "127.0.0.1:8071")], false, true),
+            (
+                &[("origin", "https://evil.example"), ("host", "hooks.example.com")],
+                true,
+                false,
+            ),
+            (
+                &[("origin", "http://127.0.0.1:8071"), ("host", "127.0.0.1:8071")],
+                false,
+                true,
+            ),
             (&[("origin", "null")], true, true),
             (&[("origin", "null")], false, false),
         ];

@@ -83,9 +83,7 @@ impl Badge {
     pub(crate) fn of_endpoint(endpoint: &Endpoint) -> Self {
         match endpoint.state {
             EndpointState::Active => Self::new("good", "Active", ""),
-            EndpointState::Paused { .. } => {
-                Self::new("warn", "Paused", "Messages wait until it is resumed")
-            }
+            EndpointState::Paused { .. } => Self::new("warn", "Paused", "Messages wait until it is resumed"),
             EndpointState::Disabled { reason, .. } => Self::new("bad", "Disabled", why_disabled(reason)),
         }
     }
@@ -97,9 +95,11 @@ impl Badge {
             DeliveryStatus::Retrying { .. } => Self::new("warn", "Retrying", "It will be tried again"),
             DeliveryStatus::Delivered => Self::new("good", "Delivered", ""),
             DeliveryStatus::Exhausted => Self::new("bad", "Failed", "All attempts are used up"),
-            DeliveryStatus::Disabled => {
-                Self::new("bad", "Failed", "The endpoint was disabled before it could be delivered")
-            }
+            DeliveryStatus::Disabled => Self::new(
+                "bad",
+                "Failed",
+                "The endpoint was disabled before it could be delivered",
+            ),
             DeliveryStatus::Deleted => Self::new("quiet", "Dropped", "The endpoint was deleted"),
             DeliveryStatus::Superseded => Self::new("quiet", "Replaced", "It was sent again since"),
         }
@@ -114,7 +114,10 @@ impl Badge {
         let text = match &attempt.outcome {
             Outcome::TimedOut(_) => "Timed out".to_owned(),
             Outcome::Unreachable(_) => "No response".to_owned(),
-            outcome => outcome.status().map(|status| status.to_string()).unwrap_or_default(),
+            outcome => outcome
+                .status()
+                .map(|status| status.to_string())
+                .unwrap_or_default(),
         };
         Self::new(tone, text, explain(&attempt.outcome))
     }
@@ -216,7 +219,10 @@ mod tests {
     fn spans_counts_and_rates_are_short() {
         let spans = [0, 250, 1_500, 15_000, 600_000, 86_400_000, 604_800_000]
             .map(|millis| span(Duration::from_millis(millis)));
-        assert_eq!(spans, ["0 ms", "250 ms", "1.5 s", "15 s", "10 min", "24 h", "7 days"]);
+        assert_eq!(
+            spans,
+            ["0 ms", "250 ms", "1.5 s", "15 s", "10 min", "24 h", "7 days"]
+        );
         assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(count(12), "12");
         assert_eq!(rate(0, 0), None);

@@ -43,7 +43,8 @@ impl Sessions {
         framed: bool,
     ) -> Result<Self, NoMainSecret> {
         let tokens = |kind: &str| {
-            Tokens::new(main_secrets, &format!("{namespace} {kind} session")).map_err(|_no_secret| NoMainSecret)
+            Tokens::new(main_secrets, &format!("{namespace} {kind} session"))
+                .map_err(|_no_secret| NoMainSecret)
         };
         let keys = main_secrets.iter().map(|secret| derive_key(secret, KEY_INFO));
         Ok(Self {
@@ -156,7 +157,9 @@ mod tests {
             text(&sessions(false, false).cookie(Place::Console, Some("t"), hour)),
             "nuncio-console=t; Path=/; Max-Age=3600; HttpOnly; SameSite=Strict"
         );
-        assert!(text(&sessions(false, false).cookie(Place::Portal, None, hour)).contains("=; Path=/; Max-Age=0;"));
+        assert!(
+            text(&sessions(false, false).cookie(Place::Portal, None, hour)).contains("=; Path=/; Max-Age=0;")
+        );
     }
 
     #[test]
@@ -165,7 +168,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, HeaderValue::from_static("a=b; nuncio-portalx=no"));
         assert_eq!(sessions.token(Place::Portal, &headers), None);
-        headers.append(header::COOKIE, HeaderValue::from_static("c=d; nuncio-portal=x.y.z"));
+        headers.append(
+            header::COOKIE,
+            HeaderValue::from_static("c=d; nuncio-portal=x.y.z"),
+        );
         assert_eq!(sessions.token(Place::Portal, &headers), Some("x.y.z"));
         assert_eq!(sessions.token(Place::Console, &headers), None);
     }
@@ -175,7 +181,12 @@ mod tests {
         let sessions = sessions(true, false);
         let token = sessions.form_token("one");
         assert!(sessions.is_form_token("one", &token));
-        for (session, given) in [("two", token.as_str()), ("one", ""), ("one", "x"), ("one", &token[1..])] {
+        for (session, given) in [
+            ("two", token.as_str()),
+            ("one", ""),
+            ("one", "x"),
+            ("one", &token[1..]),
+        ] {
             assert!(!sessions.is_form_token(session, given), "{session} {given}");
         }
     }
@@ -185,11 +196,18 @@ mod tests {
         let sessions = sessions(true, false);
         let grant = AppGrant::full(AppId::parse("app_1").unwrap());
         let now = UnixMillis(1_000);
-        let token = sessions.portal.mint(&Scope::App(grant), now, CONSOLE_LIFETIME, &mut rand::rng());
+        let token = sessions
+            .portal
+            .mint(&Scope::App(grant), now, CONSOLE_LIFETIME, &mut rand::rng());
         assert!(sessions.portal.verify(&token, now).is_ok());
         assert!(sessions.console.verify(&token, now).is_err());
         let api = Tokens::new(&["0123456789abcdef".repeat(2).into()], "ns").unwrap();
         assert!(api.verify(&token, now).is_err());
-        assert!(sessions.portal.verify(&token, now.plus(CONSOLE_LIFETIME + Duration::from_secs(2))).is_err());
+        assert!(
+            sessions
+                .portal
+                .verify(&token, now.plus(CONSOLE_LIFETIME + Duration::from_secs(2)))
+                .is_err()
+        );
     }
 }

@@ -51,7 +51,11 @@ impl From<EventType> for Entry {
 
 pub(super) async fn catalogue(State(web): State<Arc<Web>>, visitor: Visitor, fields: Fields) -> Answer {
     let page = PageRequest::oldest(SHOWN_MAX);
-    let types = web.api.use_cases.list_event_types(false, visitor.flags(), &page).await?;
+    let types = web
+        .api
+        .use_cases
+        .list_event_types(false, visitor.flags(), &page)
+        .await?;
     let query = fields.text("q").to_owned();
     let wanted = query.to_lowercase();
     let entries = types.items.into_iter().map(Entry::from).filter(|entry| {

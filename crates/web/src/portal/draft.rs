@@ -56,7 +56,9 @@ impl Mistakes {
 
     /// Whether there are any in the part of the form that is folded away.
     pub(super) fn advanced(&self) -> bool {
-        ["channels", "headers", "rate", "secret"].iter().any(|field| self.0.contains_key(field))
+        ["channels", "headers", "rate", "secret"]
+            .iter()
+            .any(|field| self.0.contains_key(field))
     }
 
     /// All of them, for scripts: every field has its text, empty where nothing is wrong.
@@ -122,10 +124,19 @@ impl Typed {
 
     /// What an endpoint is now; types that are not in the catalogue stand in a field of their own.
     pub(super) fn of(endpoint: &Endpoint, catalogue: &[String]) -> Self {
-        let (types, others): (Vec<_>, Vec<_>) =
-            types(endpoint).into_iter().partition(|name| catalogue.contains(name));
-        let channels: Vec<_> = endpoint.channels.iter().flatten().map(ToString::to_string).collect();
-        let headers = endpoint.headers.iter().map(|(name, value)| format!("{name}: {value}"));
+        let (types, others): (Vec<_>, Vec<_>) = types(endpoint)
+            .into_iter()
+            .partition(|name| catalogue.contains(name));
+        let channels: Vec<_> = endpoint
+            .channels
+            .iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect();
+        let headers = endpoint
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"));
         Self {
             url: endpoint.url.clone(),
             description: endpoint.description.clone(),
@@ -134,7 +145,10 @@ impl Typed {
             other_types: others.join(", "),
             channels: channels.join(", "),
             headers: headers.collect::<Vec<_>>().join("\n"),
-            rate: endpoint.throttle_rate.map(|rate| rate.to_string()).unwrap_or_default(),
+            rate: endpoint
+                .throttle_rate
+                .map(|rate| rate.to_string())
+                .unwrap_or_default(),
             secret: String::new(),
         }
     }
@@ -151,10 +165,18 @@ impl Typed {
 
     fn headers(&self, mistakes: &mut Mistakes) -> BTreeMap<String, String> {
         let mut headers = BTreeMap::new();
-        for line in self.headers.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        for line in self
+            .headers
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+        {
             match line.split_once(':') {
                 Some((name, value)) => {
-                    if headers.insert(name.trim().to_owned(), value.trim().to_owned()).is_some() {
+                    if headers
+                        .insert(name.trim().to_owned(), value.trim().to_owned())
+                        .is_some()
+                    {
                         mistakes.add("headers", &format!("`{}` is there twice", name.trim()));
                     }
                 }
@@ -227,7 +249,10 @@ mod tests {
         let (draft, mistakes) = Typed::read(&fields).draft();
         assert!(mistakes.is_empty());
         assert_eq!(draft.event_types.unwrap(), ["a", "b", "c", "d"]);
-        assert_eq!((draft.channels, draft.throttle_rate, draft.secret), (None, Some(5), None));
+        assert_eq!(
+            (draft.channels, draft.throttle_rate, draft.secret),
+            (None, Some(5), None)
+        );
         let headers = draft.headers.unwrap();
         assert_eq!((headers["X-A"].as_str(), headers["x-b"].as_str()), ("1", "2"));
     }
@@ -236,14 +261,23 @@ mod tests {
     fn mistakes_stand_beside_their_fields() {
         let fields = Fields::parse(b"headers=no+colon%0Aa:1%0Aa:2&rate=fast");
         let (_, mut mistakes) = Typed::read(&fields).draft();
-        assert_eq!(mistakes.of("rate"), "Must be a whole number of messages a second.");
-        assert_eq!(mistakes.of("headers"), "`no colon` is not of the form `Name: value`. `a` is there twice.");
+        assert_eq!(
+            mistakes.of("rate"),
+            "Must be a whole number of messages a second."
+        );
+        assert_eq!(
+            mistakes.of("headers"),
+            "`no colon` is not of the form `Name: value`. `a` is there twice."
+        );
         let complaint = |field: &[&str], message: &str| Complaint {
             field: field.iter().map(|&part| part.to_owned()).collect(),
             message: message.to_owned(),
             kind: "value_error",
         };
-        let refusal = Refusal::Invalid(vec![complaint(&["url"], "bad"), complaint(&["eventTypes", "0"], "no")]);
+        let refusal = Refusal::Invalid(vec![
+            complaint(&["url"], "bad"),
+            complaint(&["eventTypes", "0"], "no"),
+        ]);
         mistakes.take(refusal).unwrap();
         assert_eq!((mistakes.of("url"), mistakes.of("types")), ("Bad.", "No."));
         assert!(mistakes.advanced() && mistakes.all().len() == FIELDS.len());
@@ -257,7 +291,10 @@ mod tests {
         assert!(typed.some_types && typed.has("sync.user") && typed.other_types.is_empty());
         let (patch, mistakes) = typed.patch();
         assert!(mistakes.is_empty());
-        assert_eq!((patch.url, patch.headers), (Some(endpoint.url.clone()), Some(endpoint.headers.clone())));
+        assert_eq!(
+            (patch.url, patch.headers),
+            (Some(endpoint.url.clone()), Some(endpoint.headers.clone()))
+        );
         assert_eq!(Typed::of(&endpoint, &[]).other_types, "sync.user");
     }
 }

@@ -53,13 +53,22 @@ async fn page(
 ) -> Answer {
     let offered = offered(web, visitor, &typed).await?;
     let (action, back) = match &existing {
-        Some((id, _)) => (format!("/portal/endpoints/{id}/edit"), format!("/portal/endpoints/{id}/settings")),
+        Some((id, _)) => (
+            format!("/portal/endpoints/{id}/edit"),
+            format!("/portal/endpoints/{id}/settings"),
+        ),
         None => ("/portal/endpoints".to_owned(), "/portal/endpoints".to_owned()),
     };
-    let title = if existing.is_some() { "Edit endpoint" } else { "Add endpoint" };
+    let title = if existing.is_some() {
+        "Edit endpoint"
+    } else {
+        "Add endpoint"
+    };
     let refused = !mistakes.is_empty();
     let advanced = mistakes.advanced()
-        || [&typed.channels, &typed.headers, &typed.rate, &typed.secret].iter().any(|text| !text.is_empty());
+        || [&typed.channels, &typed.headers, &typed.rate, &typed.secret]
+            .iter()
+            .any(|text| !text.is_empty());
     let page = show(&EditPage {
         shell: visitor.shell(title, "/portal/endpoints"),
         action,
@@ -70,23 +79,37 @@ async fn page(
         offered,
         advanced,
     })?;
-    let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if refused {
+        StatusCode::UNPROCESSABLE_ENTITY
+    } else {
+        StatusCode::OK
+    };
     Ok((status, page).into_response())
 }
 
 async fn catalogue(web: &Web, visitor: &Visitor) -> Result<Vec<(String, String)>, Failure> {
     let page = PageRequest::oldest(OFFERED_MAX);
-    let types = web.api.use_cases.list_event_types(false, visitor.flags(), &page).await?;
-    let named = types.items.into_iter().map(|known| (known.name.to_string(), known.description));
+    let types = web
+        .api
+        .use_cases
+        .list_event_types(false, visitor.flags(), &page)
+        .await?;
+    let named = types
+        .items
+        .into_iter()
+        .map(|known| (known.name.to_string(), known.description));
     Ok(named.collect())
 }
 
 async fn offered(web: &Web, visitor: &Visitor, typed: &Typed) -> Result<Vec<Offered>, Failure> {
-    let offered = catalogue(web, visitor).await?.into_iter().map(|(name, description)| Offered {
-        chosen: typed.has(&name),
-        name,
-        description,
-    });
+    let offered = catalogue(web, visitor)
+        .await?
+        .into_iter()
+        .map(|(name, description)| Offered {
+            chosen: typed.has(&name),
+            name,
+            description,
+        });
     Ok(offered.collect())
 }
 
@@ -123,14 +146,14 @@ pub(super) async fn create(State(web): State<Arc<Web>>, change: Change<Visitor>)
 }
 
 /// The form of an endpoint that is there.
-pub(super) async fn filled(
-    State(web): State<Arc<Web>>,
-    visitor: Visitor,
-    At(at): At<EndpointAt>,
-) -> Answer {
+pub(super) async fn filled(State(web): State<Arc<Web>>, visitor: Visitor, At(at): At<EndpointAt>) -> Answer {
     visitor.need(Capability::ManageEndpoint)?;
     let endpoint = web.api.use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
-    let names: Vec<_> = catalogue(&web, &visitor).await?.into_iter().map(|(name, _)| name).collect();
+    let names: Vec<_> = catalogue(&web, &visitor)
+        .await?
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     let typed = Typed::of(&endpoint, &names);
     let existing = Some((endpoint.id.to_string(), endpoint.url));
     page(&web, &visitor, existing, typed, Mistakes::default()).await
@@ -149,8 +172,16 @@ pub(super) async fn save(
     let typed = Typed::read(&change.fields);
     let (patch, mut mistakes) = typed.patch();
     if mistakes.is_empty() {
-        match use_cases.patch_endpoint(&visitor.app, &at.endpoint_id, patch).await {
-            Ok(_) => return Ok(go(&format!("/portal/endpoints/{}/settings?done=saved", endpoint.id))),
+        match use_cases
+            .patch_endpoint(&visitor.app, &at.endpoint_id, patch)
+            .await
+        {
+            Ok(_) => {
+                return Ok(go(&format!(
+                    "/portal/endpoints/{}/settings?done=saved",
+                    endpoint.id
+                )));
+            }
             Err(refusal) => mistakes.take(refusal)?,
         }
     } else if let Err(refusal) = use_cases.check_endpoint(typed.draft().0) {

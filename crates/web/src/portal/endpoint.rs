@@ -143,15 +143,20 @@ impl Filter {
     }
 }
 
-async fn load_live(web: &Web, visitor: &Visitor, endpoint: &Endpoint, filter: &Filter) -> Result<Live, Failure> {
+async fn load_live(
+    web: &Web,
+    visitor: &Visitor,
+    endpoint: &Endpoint,
+    filter: &Filter,
+) -> Result<Live, Failure> {
     let use_cases = &web.api.use_cases;
     let now = use_cases.now();
     let since = filter.over.since(now);
     let scope = format!("portal {} {} {}", visitor.app.id, endpoint.id, filter.query());
-    let request = web
-        .api
-        .iterators
-        .request(Limit(PAGE), Some(&filter.iterator), Order::NewestFirst, &scope)?;
+    let request =
+        web.api
+            .iterators
+            .request(Limit(PAGE), Some(&filter.iterator), Order::NewestFirst, &scope)?;
     let attempts_filter = filter.attempts();
     let (hours, backlog, attempts, trial) = tokio::join!(
         use_cases.hourly(&visitor.app.id, &endpoint.id, since, now),
@@ -167,7 +172,10 @@ async fn load_live(web: &Web, visitor: &Visitor, endpoint: &Endpoint, filter: &F
         backlog => Some(backlog?),
     };
     let told = |share| quantile(&all, share).map_or("–".to_owned(), span);
-    let page = web.api.iterators.page(&request, attempts?, &scope, |stored| AttemptLine::of(&stored));
+    let page = web
+        .api
+        .iterators
+        .page(&request, attempts?, &scope, |stored| AttemptLine::of(&stored));
     let older = page.iterator.filter(|_| !page.done).map(|iterator| {
         let at = serde_urlencoded::to_string([("at", iterator)]).unwrap_or_default();
         format!("/portal/endpoints/{}?{}&{at}", endpoint.id, filter.query())
@@ -181,8 +189,12 @@ async fn load_live(web: &Web, visitor: &Visitor, endpoint: &Endpoint, filter: &F
             attempts: count(all.succeeded + all.failed),
             p50: told(0.5),
             p99: told(0.99),
-            waiting: backlog.as_ref().map_or("–".to_owned(), |backlog| count(backlog.depth)),
-            retrying: backlog.as_ref().map_or("–".to_owned(), |backlog| count(backlog.retrying)),
+            waiting: backlog
+                .as_ref()
+                .map_or("–".to_owned(), |backlog| count(backlog.depth)),
+            retrying: backlog
+                .as_ref()
+                .map_or("–".to_owned(), |backlog| count(backlog.retrying)),
             drain: backlog
                 .as_ref()
                 .filter(|backlog| backlog.depth > 0)
@@ -226,7 +238,10 @@ async fn load_trial(
         .attempts_of_message(&visitor.app, &stored.message.id, &filter, &PageRequest::first(1))
         .await?;
     let state = state_at(&stored, &endpoint.id);
-    let attempt = attempts.items.first().filter(|_| state.status != DeliveryStatus::Pending);
+    let attempt = attempts
+        .items
+        .first()
+        .filter(|_| state.status != DeliveryStatus::Pending);
     Ok(Some(Trial {
         message: stored.message.id.to_string(),
         attempt: attempt.or(attempts.items.first()).map(AttemptLine::of),
@@ -280,9 +295,21 @@ pub(super) async fn test(
     let visitor = change.session;
     visitor.need(Capability::CreateAttempts)?;
     let kind = change.fields.text("type");
-    let sent = web.api.use_cases.send_example(&visitor.app, &at.endpoint_id, kind).await?;
-    let id = web.api.use_cases.endpoint(&visitor.app, &at.endpoint_id).await?.id;
-    Ok(go(&format!("/portal/endpoints/{id}?done=sent&test={}", sent.message.id)))
+    let sent = web
+        .api
+        .use_cases
+        .send_example(&visitor.app, &at.endpoint_id, kind)
+        .await?;
+    let id = web
+        .api
+        .use_cases
+        .endpoint(&visitor.app, &at.endpoint_id)
+        .await?
+        .id;
+    Ok(go(&format!(
+        "/portal/endpoints/{id}?done=sent&test={}",
+        sent.message.id
+    )))
 }
 
 /// Sends again what failed, or what is missing, since a time.
@@ -300,7 +327,9 @@ pub(super) async fn replay(
         _ => (Replay::Failed, "recovering"),
     };
     let asked = ReplaySpan { since, until: None };
-    use_cases.replay(&visitor.app, &at.endpoint_id, which, asked).await?;
+    use_cases
+        .replay(&visitor.app, &at.endpoint_id, which, asked)
+        .await?;
     let id = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?.id;
     Ok(go(&format!("/portal/endpoints/{id}?done={done}")))
 }

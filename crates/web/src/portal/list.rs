@@ -86,9 +86,14 @@ pub(super) async fn endpoints(use_cases: &UseCases, app: &nuncio_domain::App) ->
 fn matches(endpoint: &Endpoint, query: &str) -> bool {
     let query = query.to_lowercase();
     let uid = endpoint.uid.as_ref().map_or("", |uid| uid.as_str());
-    [endpoint.url.as_str(), endpoint.description.as_str(), endpoint.id.as_str(), uid]
-        .iter()
-        .any(|text| text.to_lowercase().contains(&query))
+    [
+        endpoint.url.as_str(),
+        endpoint.description.as_str(),
+        endpoint.id.as_str(),
+        uid,
+    ]
+    .iter()
+    .any(|text| text.to_lowercase().contains(&query))
 }
 
 fn line(endpoint: &Endpoint, glance: &Glance, now: nuncio_domain::UnixMillis) -> Line {
@@ -141,10 +146,18 @@ pub(super) mod tests {
 
     #[test]
     fn what_customers_wrote_is_text() {
-        let glance = Glance { hours: BTreeMap::new(), depth: Some(3) };
+        let glance = Glance {
+            hours: BTreeMap::new(),
+            depth: Some(3),
+        };
         let page = ListPage {
             shell: Shell::bare(Place::Portal, "<svg onload=alert(0)>"),
-            can: Can { manage: true, see_secret: true, rotate: true, resend: true },
+            can: Can {
+                manage: true,
+                see_secret: true,
+                rotate: true,
+                resend: true,
+            },
             query: "\"><svg onload=alert(4)>".to_owned(),
             lines: vec![line(&hostile(), &glance, UnixMillis(0))],
             found: 1,
@@ -154,8 +167,14 @@ pub(super) mod tests {
         };
         let text = page.render().unwrap();
         assert!(!text.contains("<svg onload"), "{text}");
-        assert!(text.contains("alert(1)") && text.contains("alert(2)"), "it is shown, though");
-        assert!(!text.contains(" style=") && !text.contains("<script>"), "nothing inline");
+        assert!(
+            text.contains("alert(1)") && text.contains("alert(2)"),
+            "it is shown, though"
+        );
+        assert!(
+            !text.contains(" style=") && !text.contains("<script>"),
+            "nothing inline"
+        );
     }
 
     #[test]

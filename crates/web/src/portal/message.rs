@@ -79,9 +79,10 @@ fn route(of: &RoutingOf) -> Route {
     Route {
         endpoint: of.endpoint.to_string(),
         url: of.now.as_ref().map(|endpoint| endpoint.url.clone()),
-        badge: of
-            .state
-            .map_or_else(|| Badge::new("quiet", "Not sent", ""), |state| Badge::of_delivery(&state)),
+        badge: of.state.map_or_else(
+            || Badge::new("quiet", "Not sent", ""),
+            |state| Badge::of_delivery(&state),
+        ),
         why,
         next,
         resendable: enabled && of.state.is_some(),
@@ -122,7 +123,9 @@ pub(super) async fn message(
     let use_cases = &web.api.use_cases;
     let stored = use_cases.message(&visitor.app, &at.msg_id).await?;
     let id = stored.message.id.clone();
-    let payload = use_cases.payloads(&visitor.app, std::slice::from_ref(&id)).await?;
+    let payload = use_cases
+        .payloads(&visitor.app, std::slice::from_ref(&id))
+        .await?;
     let payload = payload.into_iter().next().flatten();
     let live = load_live(&web, &visitor, &stored, payload.is_some()).await?;
     let as_sent = fields.text("as") == "sent";
@@ -136,7 +139,9 @@ pub(super) async fn message(
         event_type: message.event_type.to_string(),
         channels: message.channels.iter().map(ToString::to_string).collect(),
         at: When::exact(message.created_at),
-        bytes: payload.as_ref().map_or_else(String::new, |payload| count(payload.len() as u64)),
+        bytes: payload
+            .as_ref()
+            .map_or_else(String::new, |payload| count(payload.len() as u64)),
         payload: payload.map(|payload| {
             let text = String::from_utf8_lossy(&payload);
             if as_sent { text.into_owned() } else { pretty(&text) }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use nuncio_domain::EventTypeName;
-use nuncio_store::{Deliveries, DeliveryOutlook, DeliveryRecord, MessageFilter, Order, PageRequest, StoredMessage};
+use nuncio_store::{
+    Deliveries, DeliveryOutlook, DeliveryRecord, MessageFilter, Order, PageRequest, StoredMessage,
+};
 
 use super::visitor::Visitor;
 use crate::api::query::Limit;
@@ -57,12 +59,15 @@ pub(super) async fn list(State(web): State<Arc<Web>>, visitor: Visitor, fields: 
         ..MessageFilter::default()
     };
     let scope = format!("portal messages {} {chosen}", visitor.app.id);
-    let request =
-        web.api
-            .iterators
-            .request(Limit(PAGE), fields.some("at"), Order::NewestFirst, &scope)?;
+    let request = web
+        .api
+        .iterators
+        .request(Limit(PAGE), fields.some("at"), Order::NewestFirst, &scope)?;
     let found = use_cases.list_messages(&visitor.app, &filter, &request).await?;
-    let page = web.api.iterators.page(&request, found, &scope, |stored| line(&stored));
+    let page = web
+        .api
+        .iterators
+        .page(&request, found, &scope, |stored| line(&stored));
     let types = use_cases
         .list_event_types(false, visitor.flags(), &PageRequest::oldest(OFFERED_MAX))
         .await?;
@@ -93,7 +98,10 @@ fn line(stored: &StoredMessage) -> Line {
 
 /// How many deliveries stand how.
 fn badges(stored: &StoredMessage) -> Vec<Badge> {
-    let states = stored.deliveries.iter().filter_map(|(_, record)| DeliveryRecord::state(record));
+    let states = stored
+        .deliveries
+        .iter()
+        .filter_map(|(_, record)| DeliveryRecord::state(record));
     let (mut delivered, mut waiting, mut failed) = (0_u32, 0_u32, 0_u32);
     for state in states {
         match DeliveryOutlook::of(&state) {
@@ -102,7 +110,8 @@ fn badges(stored: &StoredMessage) -> Vec<Badge> {
             DeliveryOutlook::Failed => failed += 1,
         }
     }
-    let some = |many: u32, tone, word: &str| (many > 0).then(|| Badge::new(tone, format!("{many} {word}"), ""));
+    let some =
+        |many: u32, tone, word: &str| (many > 0).then(|| Badge::new(tone, format!("{many} {word}"), ""));
     let badges: Vec<_> = [
         some(delivered, "good", "delivered"),
         some(waiting, "warn", "waiting"),

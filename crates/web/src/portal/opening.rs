@@ -65,7 +65,8 @@ pub(super) async fn exchange(State(web): State<Arc<Web>>, request: Request) -> A
         .map_err(|_too_large_or_cut| Failure::unreadable())?;
     let from_script = is_json(&parts.headers);
     let token = if from_script {
-        serde_json::from_slice::<Token>(&body).map(|body| body.token)
+        serde_json::from_slice::<Token>(&body)
+            .map(|body| body.token)
             .map_err(|_no_token| Failure::unreadable())?
     } else {
         Fields::parse(&body).text("link").to_owned()
@@ -93,7 +94,11 @@ pub(super) async fn exchange(State(web): State<Arc<Web>>, request: Request) -> A
 async fn begin(web: &Web, token: &str) -> Result<http::HeaderValue, Failure> {
     let use_cases = &web.api.use_cases;
     let now = use_cases.now();
-    let link = web.api.tokens.verify(token, now).map_err(|_not_valid| Failure::signed_out())?;
+    let link = web
+        .api
+        .tokens
+        .verify(token, now)
+        .map_err(|_not_valid| Failure::signed_out())?;
     let Scope::App(grant) = &link.scope else {
         return Err(Failure::signed_out());
     };
@@ -108,7 +113,9 @@ async fn begin(web: &Web, token: &str) -> Result<http::HeaderValue, Failure> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with("application/json"))
 }
 
@@ -125,8 +132,13 @@ fn token_in(text: &str) -> &str {
 /// Ends the session.
 pub(super) async fn leave(State(web): State<Arc<Web>>, change: Change<Visitor>) -> Answer {
     let visitor = change.session;
-    web.api.use_cases.logout(&visitor.grant, &visitor.verified).await?;
-    let cookie = web.sessions.cookie(Place::Portal, None, std::time::Duration::ZERO);
+    web.api
+        .use_cases
+        .logout(&visitor.grant, &visitor.verified)
+        .await?;
+    let cookie = web
+        .sessions
+        .cookie(Place::Portal, None, std::time::Duration::ZERO);
     let page = show(&LeftPage {
         shell: Shell::bare(Place::Portal, "You have left"),
     })?;
@@ -152,8 +164,18 @@ mod tests {
 
     #[test]
     fn the_page_that_a_link_leads_to_works_without_scripts() {
-        let page = OpenPage { shell: Shell::bare(Place::Portal, "x") }.render().unwrap();
-        assert!(page.contains("<noscript>") && page.contains("action=\"/portal/session\""), "{page}");
-        assert!(!page.contains("<style") && !page.contains("onload="), "nothing inline");
+        let page = OpenPage {
+            shell: Shell::bare(Place::Portal, "x"),
+        }
+        .render()
+        .unwrap();
+        assert!(
+            page.contains("<noscript>") && page.contains("action=\"/portal/session\""),
+            "{page}"
+        );
+        assert!(
+            !page.contains("<style") && !page.contains("onload="),
+            "nothing inline"
+        );
     }
 }

@@ -55,12 +55,19 @@ fn page(
     told: Option<&'static str>,
 ) -> Answer {
     show(&SettingsPage {
-        shell: visitor.shell(endpoint.url.clone(), "/portal/endpoints").told(told),
+        shell: visitor
+            .shell(endpoint.url.clone(), "/portal/endpoints")
+            .told(told),
         can: visitor.can,
         head: Head::of(endpoint),
         uid: endpoint.uid.as_ref().map(ToString::to_string),
         types: types(endpoint),
-        channels: endpoint.channels.iter().flatten().map(ToString::to_string).collect(),
+        channels: endpoint
+            .channels
+            .iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect(),
         headers: endpoint.headers.clone().into_iter().collect(),
         rate: endpoint.throttle_rate,
         created: When::exact(endpoint.created_at),
@@ -77,7 +84,13 @@ pub(super) async fn settings(
     fields: Fields,
 ) -> Answer {
     let endpoint = web.api.use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
-    page(&visitor, &endpoint, None, String::new(), notice(fields.text("done")))
+    page(
+        &visitor,
+        &endpoint,
+        None,
+        String::new(),
+        notice(fields.text("done")),
+    )
 }
 
 /// Shows the secret.
@@ -91,7 +104,13 @@ pub(super) async fn reveal(
     let use_cases = &web.api.use_cases;
     let endpoint = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
     let secret = use_cases.secret(&visitor.app, &at.endpoint_id).await?;
-    page(&visitor, &endpoint, Some(secret.expose_secret().to_owned()), String::new(), None)
+    page(
+        &visitor,
+        &endpoint,
+        Some(secret.expose_secret().to_owned()),
+        String::new(),
+        None,
+    )
 }
 
 /// Lets another secret sign.
@@ -106,11 +125,16 @@ pub(super) async fn rotate(
     let endpoint = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
     let overlap: Option<u64> = change.fields.text("overlap").parse().ok();
     let key = change.fields.some("secret");
-    let rotated = use_cases.rotate_secret(&visitor.app, &at.endpoint_id, key, overlap).await;
+    let rotated = use_cases
+        .rotate_secret(&visitor.app, &at.endpoint_id, key, overlap)
+        .await;
     match rotated {
         Ok(_) => {
             let done = if overlap == Some(0) { "replaced" } else { "rotated" };
-            Ok(go(&format!("/portal/endpoints/{}/settings?done={done}", endpoint.id)))
+            Ok(go(&format!(
+                "/portal/endpoints/{}/settings?done={done}",
+                endpoint.id
+            )))
         }
         Err(Refusal::Invalid(complaints)) => {
             let told: Vec<_> = complaints
@@ -140,8 +164,14 @@ pub(super) async fn state(
     let (endpoint, done) = match change.fields.text("to") {
         "pause" => (use_cases.pause(app, id).await?, "paused"),
         "resume" => (use_cases.resume(app, id).await?, "resumed"),
-        "enable" => (use_cases.patch_endpoint(app, id, disabled(false)).await?, "enabled"),
-        "disable" => (use_cases.patch_endpoint(app, id, disabled(true)).await?, "disabled"),
+        "enable" => (
+            use_cases.patch_endpoint(app, id, disabled(false)).await?,
+            "enabled",
+        ),
+        "disable" => (
+            use_cases.patch_endpoint(app, id, disabled(true)).await?,
+            "disabled",
+        ),
         _ => return Err(Failure::unreadable()),
     };
     Ok(go(&format!("/portal/endpoints/{}?done={done}", endpoint.id)))
@@ -165,6 +195,9 @@ pub(super) async fn delete(
 ) -> Answer {
     let visitor = change.session;
     visitor.need(Capability::ManageEndpoint)?;
-    web.api.use_cases.delete_endpoint(&visitor.app, &at.endpoint_id).await?;
+    web.api
+        .use_cases
+        .delete_endpoint(&visitor.app, &at.endpoint_id)
+        .await?;
     Ok(go("/portal/endpoints?done=deleted"))
 }

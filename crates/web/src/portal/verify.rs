@@ -16,7 +16,11 @@ use crate::page::{Answer, SignaturePrefix, Web, show};
 
 const LANGUAGES: [(&str, &str, &str); 6] = [
     ("node", "Node.js", include_str!("../../assets/verify/node.js.txt")),
-    ("python", "Python", include_str!("../../assets/verify/python.py.txt")),
+    (
+        "python",
+        "Python",
+        include_str!("../../assets/verify/python.py.txt"),
+    ),
     ("go", "Go", include_str!("../../assets/verify/go.go.txt")),
     ("ruby", "Ruby", include_str!("../../assets/verify/ruby.rb.txt")),
     ("php", "PHP", include_str!("../../assets/verify/php.php.txt")),
@@ -55,7 +59,10 @@ pub(super) async fn verify(
         can: visitor.can,
         head: Head::of(&endpoint),
         prefix: prefix.as_str(),
-        languages: LANGUAGES.into_iter().map(|(key, name, _)| (key, name, key == chosen)).collect(),
+        languages: LANGUAGES
+            .into_iter()
+            .map(|(key, name, _)| (key, name, key == chosen))
+            .collect(),
         name,
         code: filled(code, prefix),
     })
@@ -64,7 +71,8 @@ pub(super) async fn verify(
 /// The code with the headers' names in it.
 fn filled(code: &str, prefix: SignaturePrefix) -> String {
     let php = format!("HTTP_{}_", prefix.as_str().to_uppercase());
-    code.replace("HTTP_@PREFIX@_", &php).replace(PREFIX, prefix.as_str())
+    code.replace("HTTP_@PREFIX@_", &php)
+        .replace(PREFIX, prefix.as_str())
 }
 
 #[cfg(test)]
@@ -79,7 +87,10 @@ mod tests {
                 assert!(!code.to_lowercase().contains("@prefix@"), "{name}");
                 for part in ["id", "timestamp", "signature"] {
                     let header = format!("{}-{part}", prefix.as_str());
-                    assert!(code.to_lowercase().replace('_', "-").contains(&header), "{name}: {header}");
+                    assert!(
+                        code.to_lowercase().replace('_', "-").contains(&header),
+                        "{name}: {header}"
+                    );
                 }
             }
         }

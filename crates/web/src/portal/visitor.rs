@@ -59,7 +59,12 @@ impl FromRequestParts<Arc<Web>> for Visitor {
         let verified = web
             .sessions
             .token(Place::Portal, &parts.headers)
-            .and_then(|token| web.sessions.tokens(Place::Portal).verify(token, use_cases.now()).ok())
+            .and_then(|token| {
+                web.sessions
+                    .tokens(Place::Portal)
+                    .verify(token, use_cases.now())
+                    .ok()
+            })
             .ok_or_else(Failure::signed_out)?;
         let Scope::App(grant) = verified.scope.clone() else {
             return Err(Failure::signed_out());

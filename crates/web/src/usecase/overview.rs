@@ -128,7 +128,9 @@ impl UseCases {
     /// How many endpoints an app has, as far as this process knows.
     #[must_use]
     pub fn endpoint_count(&self, app: &AppId) -> usize {
-        self.directory.app(app.as_str()).map_or(0, |entry| entry.endpoints.len())
+        self.directory
+            .app(app.as_str())
+            .map_or(0, |entry| entry.endpoints.len())
     }
 
     /// How the pipeline as a whole stands.
@@ -142,7 +144,10 @@ impl UseCases {
             ingest: broker(self.operator.ingest_depth().await)?,
             set_aside: waiting(broker(self.operator.set_aside_depth().await)?),
             unroutable: waiting(broker(self.operator.unroutable_depth().await)?),
-            ladder: ladder.into_iter().map(|(rung, depth)| (rung, waiting(depth))).collect(),
+            ladder: ladder
+                .into_iter()
+                .map(|(rung, depth)| (rung, waiting(depth)))
+                .collect(),
             senders: store(self.store.members(Role::Sender, SILENCE_MAX).await)?,
         })
     }
@@ -164,7 +169,11 @@ impl UseCases {
         let entries: Vec<_> = entries.collect();
         let asked = stream::iter(entries).map(|(app, endpoint)| async move {
             let counts = self.store.counts(&app.id, &endpoint.id, since, until).await;
-            store(counts).map(|counts| Load { app, endpoint, counts })
+            store(counts).map(|counts| Load {
+                app,
+                endpoint,
+                counts,
+            })
         });
         let loads: Vec<_> = asked.buffered(SIDE_BY_SIDE).collect().await;
         loads.into_iter().collect()
