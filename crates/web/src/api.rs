@@ -16,7 +16,6 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::token::Tokens;
@@ -132,7 +131,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
 
 /// The OpenAPI document.
 #[must_use]
-pub fn document() -> OpenApi {
+pub fn document() -> serde_json::Value {
     let (_, paths) = guarded().merge(health::routes()).split_for_parts();
     openapi::complete(paths)
 }
@@ -182,6 +181,19 @@ async fn observe(request: Request, next: Next) -> Response {
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let two_lengths = request.headers().contains_key(header::TRANSFER_ENCODING)
+        && request.headers().contains_key(header::CONTENT_LENGTH);
+    if two_lengths {
+        // What one reader takes for a body, another may take for the next request.
+        let mut refused = error::plain(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "A request has a Content-Length or a Transfer-Encoding, not both",
+        );
+        let close = HeaderValue::from_static("close");
+        refused.headers_mut().insert(header::CONNECTION, close);
+        return refused;
+    }
     let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_elapsed) => error::plain(

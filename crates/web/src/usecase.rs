@@ -128,7 +128,7 @@ impl From<StoreError> for Refusal {
                 code: "conflict",
                 detail: format!("the {what} is taken by {by}"),
             },
-            StoreError::TooManyEndpoints(most) => Self::Impossible {
+            StoreError::TooManyEndpoints(most) => Self::Conflict {
                 code: "limit_reached",
                 detail: format!("the application has {most} endpoints, which is as many as it may have"),
             },

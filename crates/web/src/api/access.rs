@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::app::body::ApplicationIn;
 use super::auth::{Admin, Caller, InApp, Operate};
-use super::body::{Body, Object};
+use super::body::{Body, Object, Whole};
 use super::path::At;
 use super::{Answer, Api};
 use crate::token::{Capability, Scope};
@@ -43,8 +43,8 @@ struct AppPortalAccessIn {
     #[schema(max_items = 100)]
     feature_flags: Option<Vec<String>>,
     /// Seconds for which it is good: from one hour to seven days.
-    #[schema(nullable, minimum = 3600, maximum = 604800, default = 604800)]
-    expiry: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 3600, maximum = 604800, default = 604800)]
+    expiry: Option<Whole>,
     /// A name by which the session can be ended.
     #[schema(nullable, min_length = 1, max_length = 256)]
     session_id: Option<String>,
@@ -57,7 +57,7 @@ impl From<AppPortalAccessIn> for AccessDraft {
             read_only: body.read_only.unwrap_or(false),
             capabilities: body.capabilities,
             feature_flags: body.feature_flags,
-            expiry_seconds: body.expiry,
+            expiry_seconds: body.expiry.map(|Whole(seconds)| seconds),
             session: body.session_id,
         }
     }
@@ -135,8 +135,8 @@ async fn logout(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer<S
 #[serde(rename_all = "camelCase")]
 struct ApplicationTokenExpireIn {
     /// Seconds until they end; at once by default.
-    #[schema(nullable, minimum = 0, maximum = 604800)]
-    expiry: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 604800)]
+    expiry: Option<Whole>,
     /// Only tokens of these sessions; all of the app's by default.
     #[serde(default)]
     #[schema(max_items = 100)]
@@ -156,7 +156,7 @@ async fn expire_all(
 ) -> Answer<StatusCode> {
     let sessions = body.session_ids.unwrap_or_default();
     api.use_cases
-        .end_sessions(&app, &sessions, body.expiry.unwrap_or(0))
+        .end_sessions(&app, &sessions, body.expiry.map_or(0, |Whole(seconds)| seconds))
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

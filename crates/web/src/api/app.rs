@@ -39,7 +39,7 @@ struct ListApps {
     #[param(nullable = false)]
     iterator: Option<String>,
     /// The order of the list; oldest first by default.
-    #[param(nullable = false)]
+    #[param(nullable = false, inline)]
     order: Option<Ordering>,
 }
 

@@ -18,12 +18,15 @@ use super::auth::{InApp, Look, Operate};
 use super::message::body::{MessageOut, Shown};
 use super::page::ListResponse;
 use super::path::{At, AttemptAt, EndpointAt, MessageAt};
-use super::query::{Limit, Params, Time, name, names, yes};
+use super::query::{Limit, Params, Time, name, names, names_schema, yes};
 use super::{Answer, Api};
 
 pub(crate) mod body;
 
-use body::{EndpointMessageOut, MessageAttemptOut, MessageEndpointOut, MessageStatus, StatusCodeClass};
+use body::{
+    EndpointMessageOut, MessageAttemptOut, MessageEndpointOut, MessageStatus, StatusCodeClass,
+    status_code_class_schema,
+};
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -49,7 +52,7 @@ struct ListAttempts {
     #[param(value_type = u16, required = false, minimum = 0, maximum = 3)]
     status: Option<MessageStatus>,
     /// Only attempts whose response had a status of this class: 100, 200, 300, 400, 500; 0 where no response came.
-    #[param(value_type = u16, required = false, pattern = "^[0-5]00$|^0$")]
+    #[param(schema_with = status_code_class_schema, required = false)]
     status_code_class: Option<StatusCodeClass>,
     /// Only attempts of messages on this channel.
     #[serde(default, deserialize_with = "name")]
@@ -71,7 +74,7 @@ struct ListAttempts {
     with_msg: bool,
     /// Only attempts of messages of one of these types; may be given many times, or once with commas.
     #[serde(default, deserialize_with = "names")]
-    #[param(value_type = Vec<String>, required = false)]
+    #[param(schema_with = names_schema, required = false)]
     event_types: Option<Vec<EventTypeName>>,
     /// Taken for the sake of other clients: messages have no tags, so none has this one.
     #[param(ignore)]
@@ -233,7 +236,7 @@ struct ListAttempted {
     with_content: bool,
     /// Only messages of one of these types; may be given many times, or once with commas.
     #[serde(default, deserialize_with = "names")]
-    #[param(value_type = Vec<String>, required = false)]
+    #[param(schema_with = names_schema, required = false)]
     event_types: Option<Vec<EventTypeName>>,
     /// Taken for the sake of other clients: messages have no tags, so none has this one.
     #[param(ignore)]
@@ -326,19 +329,33 @@ async fn list_attempted_destinations(
     Ok(Json(api.iterators.page(&request, page, &scope, show)))
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct WithContent {
+    /// Whether the response body is shown.
+    #[serde(default = "yes")]
+    #[param(required = false, default = true)]
+    with_content: bool,
+}
+
 /// Get an attempt.
 #[utoipa::path(
     get, path = "/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", operation_id = "v1.message-attempt.get",
-    tag = "Message Attempt",
+    tag = "Message Attempt", params(WithContent),
     responses((status = 200, description = "The attempt", body = MessageAttemptOut))
 )]
 async fn get(
     State(api): State<Arc<Api>>,
     InApp { app, .. }: InApp<Look>,
     At(at): At<AttemptAt>,
+    Params(query): Params<WithContent>,
 ) -> Answer<Json<MessageAttemptOut>> {
     let stored = api.use_cases.attempt(&app, &at.msg_id, &at.attempt_id).await?;
-    Ok(Json(MessageAttemptOut::new(stored.attempt, true, None)))
+    Ok(Json(MessageAttemptOut::new(
+        stored.attempt,
+        query.with_content,
+        None,
+    )))
 }
 
 /// Delete the response body that an attempt brought.

@@ -18,7 +18,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::error::{ApiError, Part};
-use crate::usecase::refusal::{Complaint, Refusal};
+use crate::usecase::refusal::{Complaint, Refusal, shortened};
+
+/// Beyond this a float does not hold every whole number.
+const WHOLE_FLOAT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// The JSON object in a request's body.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -87,7 +90,11 @@ fn complaint(mut field: Vec<String>, error: &serde_json::Error) -> ApiError {
         None if error.is_data() => "type_error",
         None => "value_error.jsondecode",
     };
-    let complaint = Complaint { field, message, kind };
+    let complaint = Complaint {
+        field,
+        message: shortened(message),
+        kind,
+    };
     ApiError::about(Part::Body, Refusal::Invalid(vec![complaint]))
 }
 
@@ -151,6 +158,36 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
             }
         }
         deserializer.deserialize_map(EntriesVisitor(PhantomData))
+    }
+}
+
+/// A whole number, however it is written: `300` and `300.0` are the same number in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Whole(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WholeVisitor;
+        impl Visitor<'_> for WholeVisitor {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number that is not negative")
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Whole, E> {
+                Ok(Whole(number))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Whole, E> {
+                if number.fract() == 0.0 && (0.0..WHOLE_FLOAT_MAX).contains(&number) {
+                    Ok(Whole(number as u64))
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Float(number), &self))
+                }
+            }
+        }
+        deserializer.deserialize_u64(WholeVisitor)
     }
 }
 

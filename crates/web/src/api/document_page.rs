@@ -5,15 +5,13 @@ use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use utoipa::openapi::OpenApi;
+use serde_json::Value;
 
 const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(crate) fn routes<S: Clone + Send + Sync + 'static>(document: &OpenApi) -> Router<S> {
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>(document: &Value) -> Router<S> {
     let json = Bytes::from(serde_json::to_vec(document).expect("the document is plain data"));
-    let page = Bytes::from(page::render(
-        &serde_json::to_value(document).expect("the document is plain data"),
-    ));
+    let page = Bytes::from(page::render(document));
     Router::new()
         .route(
             "/api/v1/openapi.json",

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{InApp, Look, Manage, Rotate, SeeSecret};
-use super::body::Body;
+use super::body::{Body, Whole};
 use super::page::ListResponse;
 use super::path::{At, EndpointAt};
 use super::query::{Limit, Ordering, Params};
@@ -60,7 +60,7 @@ struct ListEndpoints {
     #[param(nullable = false)]
     iterator: Option<String>,
     /// The order of the list; oldest first by default.
-    #[param(nullable = false)]
+    #[param(nullable = false, inline)]
     order: Option<Ordering>,
 }
 
@@ -271,14 +271,10 @@ async fn rotate_secret(
     At(at): At<EndpointAt>,
     Body(body): Body<EndpointSecretRotateIn>,
 ) -> Answer<Json<EndpointSecretOut>> {
+    let grace = body.grace_period_seconds.map(|Whole(seconds)| seconds);
     let secret = api
         .use_cases
-        .rotate_secret(
-            &app,
-            &at.endpoint_id,
-            body.key.as_deref(),
-            body.grace_period_seconds,
-        )
+        .rotate_secret(&app, &at.endpoint_id, body.key.as_deref(), grace)
         .await?;
     Ok(Json(EndpointSecretOut {
         key: secret.expose_secret().to_owned(),

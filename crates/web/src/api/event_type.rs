@@ -47,7 +47,7 @@ struct ListEventTypes {
     #[param(nullable = false)]
     iterator: Option<String>,
     /// The order of the list, by name; ascending by default.
-    #[param(nullable = false)]
+    #[param(nullable = false, inline)]
     order: Option<Ordering>,
     /// Whether archived types are listed too.
     #[serde(default)]

@@ -137,7 +137,8 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let text = value
         .to_str()
         .ok()
-        .filter(|text| (1..=KEY_BYTES_MAX).contains(&text.len()));
+        .filter(|text| (1..=KEY_BYTES_MAX).contains(&text.len()))
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
     match text {
         Some(text) => Ok(Some(text)),
         None => {
@@ -292,5 +293,6 @@ mod tests {
         assert!(with(b"").is_err());
         assert!(with(&[b'x'; 257]).is_err());
         assert!(with("é".as_bytes()).is_err());
+        assert!(with(b"a b").is_err());
     }
 }

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use nuncio_domain::{App, Channel, EventTypeName};
+use nuncio_producer::TraceContext;
 use nuncio_store::{Deliveries, MessageFilter, Order, StoredMessage};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -17,12 +18,16 @@ use super::body::Body;
 use super::idempotency::request_key;
 use super::page::ListResponse;
 use super::path::{At, MessageAt};
-use super::query::{Limit, Params, Time, name, names, yes};
+use super::query::{Limit, Params, Time, name, names, names_schema, yes};
 use super::{Answer, Api};
+use crate::usecase::messages::MessageDraft;
 
 pub(crate) mod body;
 
 use body::{MessageIn, MessageOut, Shown};
+
+/// Bytes of a trace header that are passed on.
+const TRACE_BYTES_MAX: usize = 512;
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -57,7 +62,7 @@ struct ListMessages {
     with_content: bool,
     /// Only messages of one of these types; may be given many times, or once with commas.
     #[serde(default, deserialize_with = "names")]
-    #[param(value_type = Vec<String>, required = false)]
+    #[param(schema_with = names_schema, required = false)]
     event_types: Option<Vec<EventTypeName>>,
     /// Taken for the sake of other clients: messages have no tags, so none has this one.
     #[param(ignore)]
@@ -150,7 +155,9 @@ async fn create(
     Body(body): Body<MessageIn>,
 ) -> Answer<(StatusCode, Json<MessageOut>)> {
     let key = request_key(&headers, &caller, &app_id)?;
-    let accepted = api.use_cases.send(&app_id, body.into(), key.as_ref()).await?;
+    let mut draft = MessageDraft::from(body);
+    draft.trace = trace(&headers);
+    let accepted = api.use_cases.send(&app_id, draft, key.as_ref()).await?;
     let payload = if query.with_content {
         Shown::Kept(Some(accepted.payload))
     } else {
@@ -158,6 +165,18 @@ async fn create(
     };
     let shown = MessageOut::new(accepted.message, payload);
     Ok((StatusCode::ACCEPTED, Json(shown)))
+}
+
+/// The caller's trace, by which deliveries can be followed.
+fn trace(headers: &HeaderMap) -> TraceContext {
+    let text = |name: &str| {
+        let value = headers.get(name)?.to_str().ok()?;
+        (value.len() <= TRACE_BYTES_MAX).then(|| value.to_owned())
+    };
+    TraceContext {
+        parent: text("traceparent"),
+        state: text("tracestate"),
+    }
 }
 
 /// Get a message by its id or event id.

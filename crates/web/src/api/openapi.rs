@@ -3,6 +3,7 @@
 //! Owns the parameters in paths, the errors, the idempotency key and the way to authenticate, so that no route repeats
 //! them. Refuses to know single routes: each describes itself.
 
+use serde_json::Value;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
@@ -65,8 +66,10 @@ const ERRORS: [(&str, &str); 9] = [
     ("503", "RabbitMQ or Redis is not available: try again"),
 ];
 
+mod grammar;
+
 /// The document with what all operations have in common.
-pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
+pub(crate) fn complete(mut document: OpenApi) -> Value {
     document.info = InfoBuilder::new()
         .title("Nuncio")
         .version(env!("CARGO_PKG_VERSION"))
@@ -104,7 +107,30 @@ pub(crate) fn complete(mut document: OpenApi) -> OpenApi {
             describe(path, verb, operation);
         }
     }
+    let mut document = serde_json::to_value(document).expect("the document is plain data");
+    optional_bodies(&mut document);
+    grammar::refine(&mut document);
     document
+}
+
+/// A body all of whose fields may be left out may be left out itself.
+fn optional_bodies(document: &mut Value) {
+    let schemas = document["components"]["schemas"].clone();
+    let items = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = items.flat_map(|(_, item)| item.as_object_mut().into_iter().flatten());
+    for (_, operation) in operations {
+        let schema = operation.pointer("/requestBody/content/application~1json/schema/$ref");
+        let name = schema
+            .and_then(Value::as_str)
+            .and_then(|path| path.rsplit('/').next());
+        let Some(name) = name.map(str::to_owned) else {
+            continue;
+        };
+        let needs_a_field = schemas[&name]["required"]
+            .as_array()
+            .is_some_and(|fields| !fields.is_empty());
+        operation["requestBody"]["required"] = Value::Bool(needs_a_field);
+    }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {

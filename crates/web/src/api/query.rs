@@ -7,15 +7,16 @@ use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use nuncio_domain::UnixMillis;
-use nuncio_domain::limits::PAGE_SIZE_MAX;
+use nuncio_domain::limits::{NAME_BYTES_MAX, PAGE_SIZE_MAX};
 use nuncio_store::Order;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Type};
 
 use super::error::{ApiError, Part};
 use super::time::parse_time;
-use crate::usecase::refusal::{Complaint, Refusal};
+use crate::usecase::refusal::{Complaint, Refusal, shortened};
 
 /// Items of a page when the caller does not say how many.
 const PAGE_SIZE: usize = 50;
@@ -63,7 +64,11 @@ pub(crate) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
 }
 
 fn complaint(field: Vec<String>, kind: &'static str, message: String) -> ApiError {
-    let complaint = Complaint { field, message, kind };
+    let complaint = Complaint {
+        field,
+        message: shortened(message),
+        kind,
+    };
     ApiError::about(Part::Query, Refusal::Invalid(vec![complaint]))
 }
 
@@ -194,6 +199,16 @@ pub(crate) fn names<'de, D: Deserializer<'de>, N: std::str::FromStr<Err: std::fm
         .collect();
     let names = names.map_err(D::Error::custom)?;
     Ok((!names.is_empty()).then_some(names))
+}
+
+/// Names as the document describes them.
+pub(crate) fn names_schema() -> Array {
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(NAME_BYTES_MAX))
+        .pattern(Some("^[a-zA-Z0-9_.-]+$"));
+    ArrayBuilder::new().items(name).build()
 }
 
 /// One name.

@@ -10,9 +10,8 @@ use serde::Serializer;
 
 /// The time as text.
 pub(crate) fn show_time(at: UnixMillis) -> String {
-    Timestamp::from_millisecond(at.0)
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .to_string()
+    let at = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{at:.3}")
 }
 
 /// The time in `text`. A space where the offset's plus sign belongs is what is left of one that was not encoded.
@@ -91,5 +90,6 @@ mod tests {
             show_time(UnixMillis(1_769_860_800_123)),
             "2026-01-31T12:00:00.123Z"
         );
+        assert_eq!(show_time(UnixMillis(0)), "1970-01-01T00:00:00.000Z");
     }
 }

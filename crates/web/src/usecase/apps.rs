@@ -21,6 +21,8 @@ pub struct AppDraft {
     pub uid: Option<String>,
     /// Messages a second.
     pub throttle_rate: Option<u64>,
+    /// The same under its older name; the newer one goes before it.
+    pub rate_limit: Option<u64>,
     /// The caller's own keys and values.
     pub metadata: BTreeMap<String, String>,
 }
@@ -34,6 +36,8 @@ pub struct AppPatch {
     pub uid: Option<Option<String>>,
     /// Messages a second.
     pub throttle_rate: Option<Option<u64>>,
+    /// The same under its older name; the newer one goes before it.
+    pub rate_limit: Option<Option<u64>>,
     /// The caller's own keys and values.
     pub metadata: Option<BTreeMap<String, String>>,
 }
@@ -66,7 +70,7 @@ impl AppDraft {
         check::metadata(complaints, "metadata", &self.metadata);
         Checked {
             uid: check::uid(complaints, "uid", self.uid.as_deref(), AppId::PREFIX),
-            throttle_rate: check::rate(complaints, "throttleRate", self.throttle_rate),
+            throttle_rate: check::rates(complaints, self.throttle_rate, self.rate_limit),
             name: self.name,
             metadata: self.metadata,
         }
@@ -158,9 +162,7 @@ impl UseCases {
         let uid = patch
             .uid
             .map(|uid| check::uid(&mut complaints, "uid", uid.as_deref(), AppId::PREFIX));
-        let rate = patch
-            .throttle_rate
-            .map(|rate| check::rate(&mut complaints, "throttleRate", rate));
+        let rate = check::rate_patches(&mut complaints, patch.throttle_rate, patch.rate_limit);
         complaints.or(Some(()))?;
         let change = |app: &mut App| {
             if let Some(name) = &patch.name {
@@ -217,17 +219,13 @@ impl UseCases {
             (Err(refusal @ Refusal::NotFound(_)), Some(draft)) => (refusal, draft),
             (Err(refusal), _) => return Err(refusal),
         };
-        if id_or_uid.starts_with(AppId::PREFIX) {
+        // Another app than the one in the path cannot be made under it.
+        let uid = draft.uid.get_or_insert_with(|| id_or_uid.to_owned());
+        if uid != id_or_uid || id_or_uid.starts_with(AppId::PREFIX) {
             return Err(refusal);
         }
         let mut complaints = Complaints::new();
-        let checked = complaints.within("application", |complaints| {
-            let uid = draft.uid.get_or_insert_with(|| id_or_uid.to_owned());
-            if uid != id_or_uid {
-                complaints.add("uid", "value_error", "must be the uid in the path");
-            }
-            draft.check_into(complaints)
-        });
+        let checked = complaints.within("application", |complaints| draft.check_into(complaints));
         let checked = complaints.or(Some(checked))?;
         match self.make_app(checked, true).await? {
             Upserted::Created(app) | Upserted::Found(app) => Ok(app),

@@ -84,6 +84,24 @@ pub(crate) fn rate(complaints: &mut Complaints, field: &str, rate: Option<u64>) 
     u32::try_from(rate).ok()
 }
 
+/// The rate under its newer or its older name.
+pub(crate) fn rates(complaints: &mut Complaints, newer: Option<u64>, older: Option<u64>) -> Option<u32> {
+    let newer = rate(complaints, "throttleRate", newer);
+    let older = rate(complaints, "rateLimit", older);
+    newer.or(older)
+}
+
+/// The same for a patch: nothing leaves the rate as it is, an inner nothing takes it away.
+pub(crate) fn rate_patches(
+    complaints: &mut Complaints,
+    newer: Option<Option<u64>>,
+    older: Option<Option<u64>>,
+) -> Option<Option<u32>> {
+    let newer = newer.map(|value| rate(complaints, "throttleRate", value));
+    let older = older.map(|value| rate(complaints, "rateLimit", value));
+    newer.or(older)
+}
+
 /// A set of 1 to `most` names, or nothing.
 pub(crate) fn names<N: Ord + std::str::FromStr<Err: std::fmt::Display>>(
     complaints: &mut Complaints,

@@ -32,10 +32,14 @@ pub struct EndpointDraft {
     pub disabled: Option<bool>,
     /// The event types that it wants.
     pub event_types: Option<Vec<String>>,
+    /// The same under its older name; the newer one goes before it.
+    pub filter_types: Option<Vec<String>>,
     /// The channels that it listens to.
     pub channels: Option<Vec<String>>,
     /// Messages a second.
     pub throttle_rate: Option<u64>,
+    /// The same under its older name; the newer one goes before it.
+    pub rate_limit: Option<u64>,
     /// The caller's number.
     pub version: Option<u64>,
     /// The caller's own keys and values.
@@ -59,10 +63,14 @@ pub struct EndpointPatch {
     pub disabled: Option<bool>,
     /// The event types that it wants.
     pub event_types: Option<Option<Vec<String>>>,
+    /// The same under its older name; the newer one goes before it.
+    pub filter_types: Option<Option<Vec<String>>>,
     /// The channels that it listens to.
     pub channels: Option<Option<Vec<String>>>,
     /// Messages a second.
     pub throttle_rate: Option<Option<u64>>,
+    /// The same under its older name; the newer one goes before it.
+    pub rate_limit: Option<Option<u64>>,
     /// The caller's number.
     pub version: Option<u64>,
     /// The caller's own keys and values.
@@ -333,9 +341,11 @@ impl UseCases {
             description: Some(draft.description),
             uid: Some(draft.uid),
             disabled: draft.disabled,
-            event_types: Some(draft.event_types),
+            event_types: draft.event_types.map(Some),
+            filter_types: Some(draft.filter_types),
             channels: Some(draft.channels),
-            throttle_rate: Some(draft.throttle_rate),
+            throttle_rate: draft.throttle_rate.map(Some),
+            rate_limit: Some(draft.rate_limit),
             version: draft.version,
             metadata: Some(metadata),
             headers: draft.headers,
@@ -377,6 +387,13 @@ impl UseCases {
         if let Some(headers) = &patch.headers {
             check_headers(complaints, headers);
         }
+        let most = check::FILTER_TYPES_MAX;
+        let types = patch
+            .event_types
+            .map(|types| check::names(complaints, "eventTypes", types.as_deref(), most));
+        let older_types = patch
+            .filter_types
+            .map(|types| check::names(complaints, "filterTypes", types.as_deref(), most));
         Checked {
             url,
             version,
@@ -385,20 +402,11 @@ impl UseCases {
                 .uid
                 .map(|uid| check::uid(complaints, "uid", uid.as_deref(), EndpointId::PREFIX)),
             disabled: patch.disabled,
-            event_types: patch.event_types.map(|types| {
-                check::names(
-                    complaints,
-                    "eventTypes",
-                    types.as_deref(),
-                    check::FILTER_TYPES_MAX,
-                )
-            }),
+            event_types: types.or(older_types),
             channels: patch
                 .channels
                 .map(|channels| check::names(complaints, "channels", channels.as_deref(), CHANNELS_MAX)),
-            throttle_rate: patch
-                .throttle_rate
-                .map(|rate| check::rate(complaints, "throttleRate", rate)),
+            throttle_rate: check::rate_patches(complaints, patch.throttle_rate, patch.rate_limit),
             metadata: patch.metadata,
             headers: patch.headers,
             secret: patch

@@ -37,6 +37,8 @@ pub struct EventTypeDraft {
     pub schemas: Option<Option<Map<String, Value>>>,
     /// A flag without which it is not shown.
     pub feature_flag: Option<Option<String>>,
+    /// The same as a list, of which the first counts; the single one goes before it.
+    pub feature_flags: Option<Option<Vec<String>>>,
     /// The group that it is shown in.
     pub group_name: Option<Option<String>>,
     /// Whether payloads must fit the newest schema.
@@ -273,6 +275,7 @@ fn all_of(draft: EventTypeDraft) -> EventTypeDraft {
         deprecated: Some(draft.deprecated.unwrap_or(false)),
         schemas: Some(draft.schemas.flatten()),
         feature_flag: Some(draft.feature_flag.flatten()),
+        feature_flags: draft.feature_flags,
         group_name: Some(draft.group_name.flatten()),
         enforce_schema: Some(draft.enforce_schema.unwrap_or(false)),
     }
@@ -288,7 +291,13 @@ fn apply(draft: &EventTypeDraft, event_type: &mut EventType) {
     set(&mut event_type.archived, draft.archived.as_ref());
     set(&mut event_type.deprecated, draft.deprecated.as_ref());
     set(&mut event_type.schemas, draft.schemas.as_ref());
-    set(&mut event_type.feature_flag, draft.feature_flag.as_ref());
+    let first = |flags: &Option<Vec<String>>| flags.as_ref().and_then(|flags| flags.first().cloned());
+    let listed = draft.feature_flags.as_ref().map(first);
+    let flag = draft.feature_flag.clone().filter(Option::is_some).or(listed);
+    set(
+        &mut event_type.feature_flag,
+        flag.or(draft.feature_flag.clone()).as_ref(),
+    );
     set(&mut event_type.group_name, draft.group_name.as_ref());
     set(&mut event_type.enforce_schema, draft.enforce_schema.as_ref());
 }
@@ -303,6 +312,11 @@ fn check_draft(complaints: &mut Complaints, draft: &EventTypeDraft) {
     ] {
         if let Some(Some(name)) = name {
             complaints.keep(field, VALUE, name.parse::<EventTypeName>());
+        }
+    }
+    for (index, flag) in draft.feature_flags.iter().flatten().flatten().enumerate() {
+        if let Err(error) = flag.parse::<EventTypeName>() {
+            complaints.add_at(&["featureFlags", &index.to_string()], VALUE, error);
         }
     }
     let Some(Some(schemas)) = &draft.schemas else {

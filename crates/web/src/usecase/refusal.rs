@@ -17,6 +17,22 @@ pub struct Complaint {
     pub kind: &'static str,
 }
 
+/// Bytes of a message: a caller need not get back all that was sent.
+const MESSAGE_BYTES_MAX: usize = 300;
+
+/// The message, cut where it is longer than anyone reads.
+pub(crate) fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX)
+            .rev()
+            .find(|at| message.is_char_boundary(*at))
+            .unwrap_or(0);
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
 /// What a thing that was not found is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Noun {
@@ -146,7 +162,7 @@ impl Complaints {
             .chain(field.iter().map(|&part| part.to_owned()));
         self.list.push(Complaint {
             field: path.collect(),
-            message: message.to_string(),
+            message: shortened(message.to_string()),
             kind,
         });
     }

@@ -13,7 +13,7 @@ use nuncio_domain::{
 use nuncio_producer::{DeliveryEnvelope, TraceContext};
 use nuncio_store::{Deliveries, DeliveryRecord, MessageFilter, Order, PageRequest, Start, StoredMessage};
 
-use super::refusal::{Complaints, Noun, Outcome, Refusal};
+use super::refusal::{Noun, Outcome, Refusal};
 use super::{UseCases, broker, store};
 
 /// Messages that are looked at together.
@@ -61,7 +61,7 @@ impl UseCases {
     /// Begins to send messages to an endpoint again, and answers with a name for the task.
     ///
     /// # Errors
-    /// When there is no such endpoint, it is disabled, or the span ends before it begins.
+    /// When there is no such endpoint, or it is disabled.
     pub async fn replay(
         self: &Arc<Self>,
         app: &App,
@@ -71,11 +71,6 @@ impl UseCases {
     ) -> Outcome<String> {
         let endpoint = self.endpoint(app, endpoint).await?;
         let now = self.now();
-        if span.until.is_some_and(|until| until < span.since) {
-            let mut complaints = Complaints::new();
-            complaints.add("until", "value_error", "must not be before `since`");
-            complaints.or(Some(()))?;
-        }
         refuse_disabled(&endpoint)?;
         let id = self.dice.with(|mut rng| MessageId::generate(now, &mut rng));
         let task = format!("qtask_{}", id.as_str().trim_start_matches(MessageId::PREFIX));
@@ -155,7 +150,7 @@ impl UseCases {
     }
 
     pub(crate) async fn payload(&self, app: &App, message: &MessageId) -> Outcome<Vec<u8>> {
-        store(self.store.payload(&app.id, message).await)?.ok_or(Refusal::Impossible {
+        store(self.store.payload(&app.id, message).await)?.ok_or(Refusal::Conflict {
             code: "payload_expired",
             detail: "the message's payload was deleted or is no longer kept".to_owned(),
         })
@@ -176,7 +171,7 @@ impl UseCases {
 
 pub(crate) fn refuse_disabled(endpoint: &Endpoint) -> Outcome<()> {
     if endpoint.is_disabled() {
-        return Err(Refusal::Impossible {
+        return Err(Refusal::Conflict {
             code: "endpoint_disabled",
             detail: "the endpoint is disabled: enable it first".to_owned(),
         });

@@ -58,7 +58,7 @@ impl UseCases {
         let now = self.now();
         let held = store(self.store.secrets(&app.id, &endpoint.id).await)?;
         if held.old.iter().filter(|(_, until)| *until > now).count() >= OLD_SECRETS_MAX {
-            return Err(Refusal::Impossible {
+            return Err(Refusal::Conflict {
                 code: "limit_reached",
                 detail: format!("{OLD_SECRETS_MAX} old secrets still sign: wait until one has run out"),
             });

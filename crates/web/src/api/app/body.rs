@@ -4,7 +4,7 @@ use nuncio_domain::{App, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, present};
+use crate::api::body::{Entries, Whole, present};
 use crate::usecase::apps::{AppDraft, AppPatch};
 
 /// An app to create or replace.
@@ -29,11 +29,11 @@ pub(crate) struct ApplicationIn {
     )]
     uid: Option<String>,
     /// Messages a second that all of the app's endpoints together are sent at most; null for no limit.
-    #[schema(nullable, minimum = 1, maximum = 65535)]
-    throttle_rate: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535)]
+    throttle_rate: Option<Whole>,
     /// The older name of `throttleRate`.
-    #[schema(nullable, minimum = 1, maximum = 65535, deprecated)]
-    rate_limit: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535, deprecated)]
+    rate_limit: Option<Whole>,
     /// The caller's own keys and values: at most 4 KiB in all.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
@@ -45,7 +45,8 @@ impl From<ApplicationIn> for AppDraft {
         Self {
             name: body.name,
             uid: body.uid,
-            throttle_rate: body.throttle_rate.or(body.rate_limit),
+            throttle_rate: body.throttle_rate.map(|Whole(rate)| rate),
+            rate_limit: body.rate_limit.map(|Whole(rate)| rate),
             metadata: body.metadata.unwrap_or_default().0,
         }
     }
@@ -70,11 +71,11 @@ pub(crate) struct ApplicationPatch {
     /// Messages a second; null takes the limit away.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535)]
-    throttle_rate: Option<Option<u64>>,
+    throttle_rate: Option<Option<Whole>>,
     /// The older name of `throttleRate`.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535, deprecated)]
-    rate_limit: Option<Option<u64>>,
+    rate_limit: Option<Option<Whole>>,
     /// The caller's own keys and values, all of them anew.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, nullable = false)]
     metadata: Option<Entries<String>>,
@@ -85,7 +86,8 @@ impl From<ApplicationPatch> for AppPatch {
         Self {
             name: body.name,
             uid: body.uid,
-            throttle_rate: body.throttle_rate.or(body.rate_limit),
+            throttle_rate: body.throttle_rate.map(|rate| rate.map(|Whole(rate)| rate)),
+            rate_limit: body.rate_limit.map(|rate| rate.map(|Whole(rate)| rate)),
             metadata: body.metadata.map(|metadata| metadata.0),
         }
     }

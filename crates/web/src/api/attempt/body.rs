@@ -3,6 +3,7 @@
 use nuncio_domain::{Attempt, AttemptStatus, DeliveryState, DeliveryStatus, Trigger, UnixMillis};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::api::endpoint::body::EndpointOut;
 use crate::api::message::body::MessageOut;
@@ -83,6 +84,14 @@ impl<'de> Deserialize<'de> for StatusCodeClass {
             .then_some(Self(number))
             .ok_or_else(|| D::Error::custom("expected 0, 100, 200, 300, 400 or 500"))
     }
+}
+
+/// The classes there are.
+pub(crate) fn status_code_class_schema() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .enum_values(Some([0, 100, 200, 300, 400, 500]))
+        .build()
 }
 
 /// One request that was made, and what came of it.

@@ -6,7 +6,7 @@ use nuncio_domain::{Endpoint, EndpointState, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, present};
+use crate::api::body::{Entries, Whole, present};
 use crate::usecase::endpoints::{EndpointDraft, EndpointPatch as Patch};
 
 macro_rules! endpoint_body {
@@ -37,14 +37,14 @@ macro_rules! endpoint_body {
             #[schema(nullable, min_items = 1, max_items = 10, example = json!(["project_123", "group_2"]))]
             channels: Option<Vec<String>>,
             /// Messages a second that it is sent at most; null for no limit.
-            #[schema(nullable, minimum = 1, maximum = 65535)]
-            throttle_rate: Option<u64>,
+            #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535)]
+            throttle_rate: Option<Whole>,
             /// The older name of `throttleRate`.
-            #[schema(nullable, minimum = 1, maximum = 65535, deprecated)]
-            rate_limit: Option<u64>,
+            #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535, deprecated)]
+            rate_limit: Option<Whole>,
             /// A number of the caller's own; kept, not interpreted.
-            #[schema(nullable, minimum = 1, maximum = 65535, deprecated)]
-            version: Option<u64>,
+            #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535, deprecated)]
+            version: Option<Whole>,
             /// The caller's own keys and values: at most 4 KiB in all.
             #[schema(value_type = Option<BTreeMap<String, String>>)]
             metadata: Option<Entries<String>>,
@@ -79,10 +79,12 @@ impl From<EndpointIn> for EndpointDraft {
             description: body.description.unwrap_or_default(),
             uid: body.uid,
             disabled: body.disabled,
-            event_types: body.event_types.or(body.filter_types),
+            event_types: body.event_types,
+            filter_types: body.filter_types,
             channels: body.channels,
-            throttle_rate: body.throttle_rate.or(body.rate_limit),
-            version: body.version,
+            throttle_rate: body.throttle_rate.map(|Whole(rate)| rate),
+            rate_limit: body.rate_limit.map(|Whole(rate)| rate),
+            version: body.version.map(|Whole(version)| version),
             metadata: body.metadata.unwrap_or_default().0,
             headers: body.headers.map(|headers| headers.0),
             secret: body.secret,
@@ -97,10 +99,12 @@ impl From<EndpointUpdate> for EndpointDraft {
             description: body.description.unwrap_or_default(),
             uid: body.uid,
             disabled: body.disabled,
-            event_types: body.event_types.or(body.filter_types),
+            event_types: body.event_types,
+            filter_types: body.filter_types,
             channels: body.channels,
-            throttle_rate: body.throttle_rate.or(body.rate_limit),
-            version: body.version,
+            throttle_rate: body.throttle_rate.map(|Whole(rate)| rate),
+            rate_limit: body.rate_limit.map(|Whole(rate)| rate),
+            version: body.version.map(|Whole(version)| version),
             metadata: body.metadata.unwrap_or_default().0,
             headers: None,
             secret: None,
@@ -140,14 +144,14 @@ pub(crate) struct EndpointPatch {
     /// Messages a second; null takes the limit away.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535)]
-    throttle_rate: Option<Option<u64>>,
+    throttle_rate: Option<Option<Whole>>,
     /// The older name of `throttleRate`.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535, deprecated)]
-    rate_limit: Option<Option<u64>>,
+    rate_limit: Option<Option<Whole>>,
     /// A number of the caller's own.
-    #[schema(nullable = false, minimum = 1, maximum = 65535, deprecated)]
-    version: Option<u64>,
+    #[schema(value_type = u64, required = false, minimum = 1, maximum = 65535, deprecated)]
+    version: Option<Whole>,
     /// The secret that signs its messages from now on; the old one stops at once.
     #[schema(nullable, min_length = 38, max_length = 100)]
     secret: Option<String>,
@@ -163,10 +167,12 @@ impl From<EndpointPatch> for Patch {
             description: body.description,
             uid: body.uid,
             disabled: body.disabled,
-            event_types: body.event_types.or(body.filter_types),
+            event_types: body.event_types,
+            filter_types: body.filter_types,
             channels: body.channels,
-            throttle_rate: body.throttle_rate.or(body.rate_limit),
-            version: body.version,
+            throttle_rate: body.throttle_rate.map(|rate| rate.map(|Whole(rate)| rate)),
+            rate_limit: body.rate_limit.map(|rate| rate.map(|Whole(rate)| rate)),
+            version: body.version.map(|Whole(version)| version),
             metadata: body.metadata.map(|metadata| metadata.0),
             headers: None,
             secret: body.secret,
@@ -302,6 +308,6 @@ pub(crate) struct EndpointSecretRotateIn {
     #[schema(nullable, min_length = 38, max_length = 100)]
     pub(crate) key: Option<String>,
     /// How long messages are signed with the old secret too: from 0 to 7 days.
-    #[schema(nullable, default = 86400, maximum = 604800)]
-    pub(crate) grace_period_seconds: Option<u64>,
+    #[schema(value_type = Option<u64>, default = 86400, maximum = 604800)]
+    pub(crate) grace_period_seconds: Option<Whole>,
 }

@@ -46,13 +46,13 @@ macro_rules! event_type_body {
 
         impl $name {
             fn draft(self) -> EventTypeDraft {
-                let flag = self.feature_flag.or_else(|| self.feature_flags?.into_iter().next());
                 EventTypeDraft {
                     description: Some(self.description),
                     archived: self.archived,
                     deprecated: self.deprecated,
                     schemas: Some(self.schemas.map(into_map)),
-                    feature_flag: Some(flag),
+                    feature_flag: Some(self.feature_flag),
+                    feature_flags: self.feature_flags.map(Some),
                     group_name: Some(self.group_name),
                     enforce_schema: self.enforce_schema,
                 }
@@ -127,13 +127,13 @@ pub(crate) struct EventTypePatch {
 
 impl From<EventTypePatch> for EventTypeDraft {
     fn from(body: EventTypePatch) -> Self {
-        let newer = |flags: Option<Vec<String>>| flags.and_then(|flags| flags.into_iter().next());
         Self {
             description: body.description,
             archived: body.archived,
             deprecated: body.deprecated,
             schemas: body.schemas.map(|schemas| schemas.map(into_map)),
-            feature_flag: body.feature_flag.or_else(|| body.feature_flags.map(newer)),
+            feature_flag: body.feature_flag,
+            feature_flags: body.feature_flags,
             group_name: body.group_name,
             enforce_schema: body.enforce_schema,
         }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::api::app::body::ApplicationIn;
-use crate::api::body::Object;
+use crate::api::body::{Object, Whole};
 use crate::usecase::messages::MessageDraft;
 
 /// An event to send.
@@ -40,11 +40,11 @@ pub(crate) struct MessageIn {
     #[schema(nullable, min_items = 1, max_items = 10, example = json!(["project_123", "group_2"]))]
     channels: Option<Vec<String>>,
     /// Days that the payload is kept, where that is less than messages are kept at all.
-    #[schema(nullable, minimum = 5, maximum = 90, default = 90)]
-    payload_retention_period: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 5, maximum = 90, default = 90)]
+    payload_retention_period: Option<Whole>,
     /// Hours that the payload is kept; goes before `payloadRetentionPeriod`.
-    #[schema(nullable, minimum = 1, maximum = 2160)]
-    payload_retention_hours: Option<u64>,
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 2160)]
+    payload_retention_hours: Option<Whole>,
     /// An app to create, unless there is one with the id or uid in the path.
     #[schema(value_type = Option<ApplicationIn>)]
     application: Option<Object<ApplicationIn>>,
@@ -78,8 +78,8 @@ impl From<MessageIn> for MessageDraft {
             }),
             event_id: body.event_id,
             channels: body.channels,
-            payload_retention_days: body.payload_retention_period,
-            payload_retention_hours: body.payload_retention_hours,
+            payload_retention_days: body.payload_retention_period.map(|Whole(days)| days),
+            payload_retention_hours: body.payload_retention_hours.map(|Whole(hours)| hours),
             application: body.application.map(|Object(app)| app.into()),
             deliver_at: body.deliver_at.is_some(),
             trace: TraceContext::default(),
