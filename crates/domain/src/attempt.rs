@@ -1,6 +1,6 @@
 //! The attempt: one HTTP request of a delivery.
 //!
-//! Owns the record of an attempt. Refuses to decide what follows from it: that is [`decide`](crate::decide).
+//! Owns the record of an attempt. Refuses to decide what follows from it: that is [`decide`](crate::decide()).
 
 use std::fmt;
 use std::num::NonZeroU16;

@@ -1,7 +1,7 @@
 //! What Nuncio is about: apps, endpoints, events, messages, deliveries and attempts, and the decisions made on them.
 //!
-//! Owns the nouns of the glossary and every decision: whom to route to ([`route`]), what follows from an attempt
-//! ([`decide`]), which senders own an endpoint ([`assign`]).
+//! Owns the nouns of the glossary and every decision: whom to route to ([`route()`]), what follows from an attempt
+//! ([`decide()`]), which senders own an endpoint ([`assign()`]).
 //! Guarantees that decisions are pure functions: the same arguments, the same answer, on every replica.
 //! Refuses to know clocks, dice, sockets, serialisation, RabbitMQ and Redis: time and randomness come in as arguments.
 

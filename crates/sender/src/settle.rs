@@ -1,7 +1,7 @@
 //! What follows from an attempt: the record, then the retry on the ladder, then the acknowledgement, in this order.
 //!
 //! Owns the order. A crash after the record finds it again and makes no second attempt; a crash after the ladder's
-//! confirm leaves a copy that the record recognises. The decision itself is the domain's [`decide`].
+//! confirm leaves a copy that the record recognises. The decision itself is the domain's [`decide()`].
 
 use nuncio_broker::{Outgoing, Received, Route};
 use nuncio_domain::{

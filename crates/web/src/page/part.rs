@@ -161,7 +161,7 @@ pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{millis} ms"),
-        1..10 if millis % 1_000 != 0 => format!("{:.1} s", duration.as_secs_f64()),
+        1..10 if !millis.is_multiple_of(1_000) => format!("{:.1} s", duration.as_secs_f64()),
         1..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3_600),
@@ -174,7 +174,7 @@ pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push('\u{202f}');
         }
         out.push(digit);
