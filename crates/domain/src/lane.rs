@@ -320,10 +320,10 @@ mod tests {
             for step in steps {
                 now += 50;
                 match step {
-                    0 | 1 => if lane.permission(now) == Permission::Start {
+                    0 | 1 if lane.permission(now) == Permission::Start => {
                         lane.started(now);
                         prop_assert!(lane.under_way() <= lane.limit());
-                    },
+                    }
                     2 if lane.under_way() > 0 => lane.ended(&OK, now),
                     3 if lane.under_way() > 0 => lane.ended(&TIMED_OUT, now),
                     _ => {}
