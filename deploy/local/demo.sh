@@ -169,11 +169,8 @@ portal=$(api POST "/auth/app-portal-access/$acme" '{}' | field url)
 [[ $portal == "http://$NUNCIO_LISTEN/"* ]] || fail "the portal is said to be at $portal"
 printf '  %s%s%s\n' "$blue" "$portal" "$plain"
 status=$(curl -sS -o /dev/null -w '%{http_code}' "${portal%%#*}")
-if [[ $status == 200 ]]; then
-    ok 'the portal opens'
-else
-    warn "the portal answers $status"
-fi
+[[ $status == 200 ]] || fail "the portal answers $status"
+ok 'the portal opens'
 
 printf '\n%s✓ all of this happened%s in %d s\n' "$green$bold" "$plain" "$SECONDS"
 
