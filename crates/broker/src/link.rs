@@ -29,6 +29,8 @@ const CHECK: Duration = Duration::from_millis(500);
 const STEADY: Duration = Duration::from_secs(10);
 /// How long closing politely may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long confirms and acknowledgements under way are waited for before that.
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +197,7 @@ where
 
     async fn end(&self, session: &Session) {
         if session.connection.status().connected() {
-            let until = Instant::now() + GOODBYE;
+            let until = Instant::now() + DRAIN;
             while self.stop.is_cancelled() && !(self.drained)() && Instant::now() < until {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
