@@ -160,8 +160,8 @@
   offerCopies(document);
   document.querySelectorAll("[data-live]").forEach(keepLive);
   document.querySelectorAll("[data-check]").forEach(checkForm);
-  const focus = document.querySelector("[data-focus]");
-  if (focus) focus.focus();
+  const mistaken = document.querySelector("[aria-invalid=true]");
+  if (mistaken) mistaken.focus();
   // What was just done need not be told again when the page is reloaded.
   if (location.search.includes("done=")) {
     const query = new URLSearchParams(location.search);

@@ -25,7 +25,7 @@ mod verify;
 mod visitor;
 
 /// What was just done, as the address of the next page says it.
-const NOTICES: [(&str, &str); 15] = [
+const NOTICES: [(&str, &str); 12] = [
     (
         "added",
         "The endpoint was added. Send it a test event to see it work.",
@@ -56,7 +56,6 @@ const NOTICES: [(&str, &str); 15] = [
         "replaced",
         "A new secret signs from now on. The old one no longer does.",
     ),
-    ("sent", "The test event is on its way."),
     ("resent", "The message is on its way again."),
     (
         "recovering",
@@ -66,8 +65,6 @@ const NOTICES: [(&str, &str); 15] = [
         "replaying",
         "Missing messages are being sent. They appear below as they are tried.",
     ),
-    ("nothing", "Nothing was changed."),
-    ("opened", "You are signed in."),
 ];
 
 fn notice(code: &str) -> Option<&'static str> {

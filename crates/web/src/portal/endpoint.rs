@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
-use nuncio_domain::{AttemptStatus, DeliveryStatus, Endpoint, EventTypeName, UnixMillis};
+use nuncio_domain::{AttemptStatus, Endpoint, EventTypeName, UnixMillis};
 use nuncio_store::{AttemptFilter, Order, PageRequest};
 
 use super::live::AttemptLine;
@@ -21,7 +21,6 @@ use crate::page::part::{count, rate, span};
 use crate::page::shell::Shell;
 use crate::page::{Answer, Web, go, show};
 use crate::token::Capability;
-use crate::usecase::history::state_at;
 use crate::usecase::refusal::Refusal;
 use crate::usecase::replay::{Replay, Span as ReplaySpan};
 
@@ -172,10 +171,9 @@ async fn load_live(
         backlog => Some(backlog?),
     };
     let told = |share| quantile(&all, share).map_or("–".to_owned(), span);
-    let page = web
-        .api
-        .iterators
-        .page(&request, attempts?, &scope, |stored| AttemptLine::of(&stored));
+    let page = web.api.iterators.page(&request, attempts?, &scope, |stored| {
+        AttemptLine::of(&stored, now)
+    });
     let older = page.iterator.filter(|_| !page.done).map(|iterator| {
         let at = serde_urlencoded::to_string([("at", iterator)]).unwrap_or_default();
         format!("/portal/endpoints/{}?{}&{at}", endpoint.id, filter.query())
@@ -237,14 +235,12 @@ async fn load_trial(
     let attempts = use_cases
         .attempts_of_message(&visitor.app, &stored.message.id, &filter, &PageRequest::first(1))
         .await?;
-    let state = state_at(&stored, &endpoint.id);
-    let attempt = attempts
-        .items
-        .first()
-        .filter(|_| state.status != DeliveryStatus::Pending);
     Ok(Some(Trial {
         message: stored.message.id.to_string(),
-        attempt: attempt.or(attempts.items.first()).map(AttemptLine::of),
+        attempt: attempts
+            .items
+            .first()
+            .map(|stored| AttemptLine::of(stored, use_cases.now())),
     }))
 }
 
@@ -306,10 +302,7 @@ pub(super) async fn test(
         .endpoint(&visitor.app, &at.endpoint_id)
         .await?
         .id;
-    Ok(go(&format!(
-        "/portal/endpoints/{id}?done=sent&test={}",
-        sent.message.id
-    )))
+    Ok(go(&format!("/portal/endpoints/{id}?test={}", sent.message.id)))
 }
 
 /// Sends again what failed, or what is missing, since a time.

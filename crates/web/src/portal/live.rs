@@ -1,6 +1,6 @@
 //! What moves: attempts and the deliveries they belong to, as lines of a table.
 
-use nuncio_domain::{AttemptStatus, Trigger};
+use nuncio_domain::{AttemptStatus, Trigger, UnixMillis};
 use nuncio_store::StoredAttempt;
 
 use crate::page::part::{Badge, When, explain, span};
@@ -26,8 +26,8 @@ pub(super) struct AttemptLine {
 }
 
 impl AttemptLine {
-    /// The attempt, and when it is followed by another one.
-    pub(super) fn of(stored: &StoredAttempt) -> Self {
+    /// The attempt, and when it is followed by another one, as long as that is to come.
+    pub(super) fn of(stored: &StoredAttempt, now: UnixMillis) -> Self {
         let attempt = &stored.attempt;
         Self {
             id: attempt.id.to_string(),
@@ -42,7 +42,7 @@ impl AttemptLine {
             number: attempt.number.to_string(),
             manual: attempt.trigger == Trigger::Manual,
             explanation: explain(&attempt.outcome),
-            next: attempt.next_due.map(When::countdown),
+            next: attempt.next_due.filter(|due| *due > now).map(When::countdown),
             body: pretty(&attempt.response_body),
             expunged: stored.expunged,
         }

@@ -96,6 +96,7 @@ async fn load_live(
     kept: bool,
 ) -> Result<Live, Failure> {
     let use_cases = &web.api.use_cases;
+    let now = use_cases.now();
     let id = &stored.message.id;
     let (filter, page) = (AttemptFilter::default(), PageRequest::first(ATTEMPTS_MAX));
     let (report, attempts) = tokio::join!(
@@ -110,7 +111,11 @@ async fn load_live(
         kept,
         routed: report.routed,
         routes: report.endpoints.iter().map(route).collect(),
-        attempts: attempts?.items.iter().map(AttemptLine::of).collect(),
+        attempts: attempts?
+            .items
+            .iter()
+            .map(|stored| AttemptLine::of(stored, now))
+            .collect(),
     })
 }
 
