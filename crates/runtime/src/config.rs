@@ -123,6 +123,8 @@ pub struct Config {
     pub https_only: bool,
     /// Header sets of a delivery.
     pub signature_headers: SignatureHeaders,
+    /// Origins beside our own whose pages may show the portal in a frame.
+    pub portal_frame_ancestors: Vec<String>,
     /// Bytes of the biggest payload.
     pub max_payload: usize,
     /// Most endpoints of one app.
@@ -196,6 +198,7 @@ impl Config {
             extra_root_ca: reader.read_optional("extra_root_ca", parse::path),
             https_only: reader.read("https_only", parse::boolean),
             signature_headers: reader.read("signature_headers", parse::signature_headers),
+            portal_frame_ancestors: reader.read("portal_frame_ancestors", parse::origins),
             max_payload: reader.read("max_payload", parse::max_payload),
             endpoints_per_app_max: reader.read("endpoints_per_app_max", parse::count),
             attempts_per_endpoint_max: reader.read("attempts_per_endpoint_max", parse::count),

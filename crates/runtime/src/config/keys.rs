@@ -90,7 +90,7 @@ const DURATION: &str = "a duration such as 500ms, 15s, 24h or 7d, longer than no
 const RETRY_DELAY: &str = "a duration from 1ms to 7d, such as 5s or 24h";
 
 /// Every key, in the order of the reference.
-pub static KEYS: [Key; 32] = [
+pub static KEYS: [Key; 33] = [
     shown(
         key(
             "amqp_url",
@@ -257,6 +257,12 @@ pub static KEYS: [Key; 32] = [
         "both",
         "webhook, svix or both",
         "id, timestamp and signature headers of a delivery: `webhook`, `svix` or `both` sets",
+    ),
+    key(
+        "portal_frame_ancestors",
+        "",
+        "comma-separated origins such as https://app.example.com",
+        "origins beside Nuncio's own whose pages may show the portal in a frame",
     ),
     key(
         "max_payload",

@@ -226,6 +226,19 @@ pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
         .collect()
 }
 
+/// Origins as browsers write them: scheme and authority, nothing else.
+pub(super) fn origins(text: &str) -> Option<Vec<String>> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let origin = Url::parse(part).ok()?.origin();
+            let origin = origin.is_tuple().then(|| origin.ascii_serialization());
+            origin.filter(|origin| origin == part.trim_end_matches('/'))
+        })
+        .collect()
+}
+
 pub(super) fn path(text: &str) -> Option<PathBuf> {
     Some(PathBuf::from(text))
 }
@@ -343,6 +356,22 @@ mod tests {
         );
         assert!(amqp_urls("amqp://a,redis://b").is_none());
         assert!(amqp_urls("").is_none());
+    }
+
+    #[test]
+    fn origins_have_no_path_and_no_wildcard() {
+        assert_eq!(origins(""), Some(Vec::new()));
+        let two = origins("https://app.example.com, http://127.0.0.1:3000/").unwrap();
+        assert_eq!(two, ["https://app.example.com", "http://127.0.0.1:3000"]);
+        for text in [
+            "*",
+            "https://a.example/path",
+            "app.example.com",
+            "https://a.example; script-src *",
+            "data:x",
+        ] {
+            assert_eq!(origins(text), None, "{text}");
+        }
     }
 
     #[test]

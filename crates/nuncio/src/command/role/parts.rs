@@ -81,7 +81,7 @@ impl<'a> Parts<'a> {
                             SignaturePrefix::Webhook
                         }
                     },
-                    frame_ancestors: Vec::new(),
+                    frame_ancestors: config.portal_frame_ancestors.clone(),
                 },
             },
         })
