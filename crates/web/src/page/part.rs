@@ -161,7 +161,7 @@ pub(crate) fn span(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{millis} ms"),
-        1..10 if !millis.is_multiple_of(1_000) => format!("{:.1} s", duration.as_secs_f64()),
+        1..60 if !millis.is_multiple_of(1_000) => format!("{:.1} s", duration.as_secs_f64()),
         1..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3_600),
