@@ -6,6 +6,7 @@
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldArray, FieldTable, LongString, MAX_SHORT_STRING_LENGTH, ShortString};
 use nuncio_domain::EndpointId;
+use nuncio_wire::headers::EVENT_TYPE;
 use nuncio_wire::{HeaderValue, Headers, Properties};
 
 use crate::error::PublishError;
@@ -36,7 +37,11 @@ pub(crate) fn to_amqp(
     if let Some(text) = &properties.message_id {
         amqp = amqp.with_message_id(short("message_id", text)?);
     }
-    if let Some(text) = &properties.kind {
+    let long_kind = properties
+        .kind
+        .as_ref()
+        .filter(|text| text.len() > MAX_SHORT_STRING_LENGTH);
+    if let Some(text) = properties.kind.as_ref().filter(|_| long_kind.is_none()) {
         amqp = amqp.with_type(short("type", text)?);
     }
     if let Some(text) = &properties.app_id {
@@ -48,8 +53,12 @@ pub(crate) fn to_amqp(
     if let Some(seconds) = properties.timestamp {
         amqp = amqp.with_timestamp(seconds);
     }
-    if !properties.headers.is_empty() || !bcc.is_empty() {
+    if !properties.headers.is_empty() || !bcc.is_empty() || long_kind.is_some() {
         let mut table = FieldTable::default();
+        if let Some(text) = long_kind {
+            let value = AMQPValue::LongString(LongString::from(text.as_str()));
+            table.insert(short("a header's name", EVENT_TYPE)?, value);
+        }
         for (name, value) in &properties.headers {
             if let Some(value) = value_to_amqp(value) {
                 table.insert(short("a header's name", name)?, value);
@@ -84,13 +93,22 @@ fn value_to_amqp(value: &HeaderValue) -> Option<AMQPValue> {
 
 pub(crate) fn from_amqp(amqp: &BasicProperties) -> Properties {
     let text = |field: &Option<ShortString>| field.as_ref().map(|text| text.as_str().to_owned());
+    let mut headers = amqp.headers().as_ref().map(headers_from_amqp).unwrap_or_default();
+    let long_kind = match headers.remove(EVENT_TYPE) {
+        Some(HeaderValue::Text(text)) => Some(text),
+        Some(other) => {
+            headers.insert(EVENT_TYPE.to_owned(), other);
+            None
+        }
+        None => None,
+    };
     Properties {
         message_id: text(amqp.message_id()),
-        kind: text(amqp.kind()),
+        kind: text(amqp.kind()).or(long_kind),
         app_id: text(amqp.app_id()),
         timestamp: *amqp.timestamp(),
         content_type: text(amqp.content_type()),
-        headers: amqp.headers().as_ref().map(headers_from_amqp).unwrap_or_default(),
+        headers,
     }
 }
 
@@ -150,7 +168,7 @@ mod tests {
         #[test]
         fn properties_survive_the_trip_through_amqp(
             message_id in proptest::option::of("[a-z0-9_]{1,60}"),
-            kind in proptest::option::of("[a-z.]{1,60}"),
+            kind in proptest::option::of(prop_oneof!["[a-z.]{1,60}", "[a-z.]{250,260}"]),
             app_id in proptest::option::of(".{1,40}"),
             timestamp in proptest::option::of(any::<u64>()),
             headers in proptest::collection::btree_map("[a-z-]{1,20}", value(), 0..6),

@@ -26,6 +26,8 @@ pub const AGAIN: &str = "nuncio-again";
 pub const EVENT_ID: &str = "nuncio-event-id";
 /// The channels of an event: a list of texts, or one text with commas.
 pub const CHANNELS: &str = "nuncio-channels";
+/// The event type, where it is longer than the 255 bytes that the property `type` holds.
+pub const EVENT_TYPE: &str = "nuncio-event-type";
 /// Days to keep the payload, when fewer than the retention.
 pub const PAYLOAD_RETENTION_DAYS: &str = "nuncio-payload-retention-days";
 /// Why an event was set aside.
