@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use tokio::time::Instant;
 use tower::ServiceBuilder;
@@ -49,6 +50,8 @@ use error::ApiError;
 
 /// How long a request may take as a whole.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two readings.
+const READ_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes of a body beside the payload in it.
 const BODY_BYTES_BESIDE: usize = 256 * 1024;
 
@@ -142,6 +145,7 @@ pub(crate) fn router(api: &Arc<Api>, pages: Router<Arc<Api>>, payload_bytes_max:
     let (open, _) = health::routes().split_for_parts();
     let guarded = guarded
         .layer(from_fn_with_state(Arc::clone(api), idempotency::remember))
+        .layer(from_fn(read_again))
         .layer(from_fn_with_state(Arc::clone(api), auth::authenticate));
     let inner = guarded
         .merge(open)
@@ -171,6 +175,21 @@ pub(crate) fn router(api: &Arc<Api>, pages: Router<Arc<Api>>, payload_bytes_max:
         .layer(map_request(|request| async { path::normalise(request) }))
         .service(inner);
     Router::new().fallback_service(tidied)
+}
+
+/// Reads once more where the first reading met a store or a broker that was away for a moment: nothing was changed.
+async fn read_again(request: Request, next: Next) -> Response {
+    if request.method() != Method::GET {
+        return next.run(request).await;
+    }
+    let (parts, _no_body) = request.into_parts();
+    let again = Request::from_parts(parts.clone(), Body::empty());
+    let first = next.clone().run(Request::from_parts(parts, Body::empty())).await;
+    if first.status() != StatusCode::SERVICE_UNAVAILABLE {
+        return first;
+    }
+    tokio::time::sleep(READ_AGAIN).await;
+    next.run(again).await
 }
 
 /// Measures and bounds every request, and keeps answers out of caches.
