@@ -1,5 +1,10 @@
 //! End-to-end tests on real servers and the real binary; `tests/README.md` says how to write one.
 
+mod api_access;
+mod api_beyond;
+mod api_contract;
+mod api_inputs;
+mod api_sdks;
 mod architecture;
 mod aside_reasons;
 mod cli;

@@ -124,6 +124,28 @@ impl ApiClient {
         })
     }
 
+    /// One request with any bytes as its body, and any status as its answer.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Reply> {
+        let request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .header("content-type", "application/json")
+            .body(body);
+        let response = request.send().await.with_context(|| path.to_owned())?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await?;
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Ok(Reply {
+            status,
+            headers,
+            body,
+        })
+    }
+
     /// `GET`, and the body of a success.
     ///
     /// # Errors
