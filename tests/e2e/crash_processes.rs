@@ -55,10 +55,12 @@ async fn a_sender_killed_among_ten_thousand_messages_loses_nothing_and_repeats_o
     let load = Load::prepare(deployment, 6, Duration::from_millis(10)).await;
     let _router = load.start("router", 1).await;
     let mut senders = load.start("sender", 2).await;
-    load.publish(0, 10_000).await;
-    load.ledger.wait_for(3_000).await;
-    let killed = kill(&mut senders[0]);
-    let delivered = load.ledger.distinct();
+    let killing = async {
+        load.ledger.wait_for(3_000).await;
+        let killed = kill(&mut senders[0]);
+        (killed, load.ledger.distinct())
+    };
+    let ((), (killed, delivered)) = tokio::join!(load.publish(0, 10_000), killing);
     assert!(delivered < 10_000, "the sender was killed in the middle");
 
     let twice = load.ledger.settle(load.expected(10_000)).await;
@@ -78,6 +80,7 @@ async fn a_router_killed_among_ten_thousand_messages_loses_nothing_and_repeats_o
     kill(&mut routers[0]);
     let waiting = load.publisher.depth("ingest").await.unwrap();
     let delivered = load.ledger.distinct();
+    assert!(delivered < 10_000, "the router was killed in the middle");
 
     let twice = load.ledger.settle(load.expected(10_000)).await;
     eprintln!(

@@ -5,11 +5,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use e2e::{Answer, LONG, Receiver, SHORT, eventually};
+use e2e::{Answer, Deployment, Event, LONG, Receiver, SHORT, eventually};
 use nuncio_runtime::Clock;
 use serde_json::Value;
 
-use crate::delivery_stage::{LADDER, QUIET, Stage, assert_retries, stays};
+use crate::delivery_stage::{LADDER, QUIET, Stage, assert_retries, stays, user};
 
 /// What Svix calls an attempt that failed.
 const FAIL: u64 = 2;
@@ -109,35 +109,50 @@ async fn a_refused_connection_is_tried_again_until_somebody_listens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_not_allowed_is_never_dialled_and_the_attempt_says_so() {
-    let stage = Stage::set(&[
-        ("NUNCIO_EGRESS_ALLOW", "127.0.0.2/32"),
-        ("NUNCIO_RETRY_ATTEMPTS", "2"),
-    ])
-    .await;
-    // A name, because an address literal is refused when the endpoint is created.
-    let url = stage.receiver.url("/a").replace("127.0.0.1", "localhost");
-    let body = serde_json::json!({ "url": url });
-    let path = format!("/api/v1/app/{}/endpoint", stage.app);
-    let reply = stage
-        .api
-        .call(http::Method::POST, &path, Some(&body))
+    // The endpoint is accepted where loopback is allowed; the sender is stricter, as if the rule had changed since.
+    let deployment = Deployment::shared()
+        .await
+        .unwrap()
+        .with("NUNCIO_RETRY_ATTEMPTS", "2");
+    let strict = deployment.clone().with("NUNCIO_EGRESS_ALLOW", "127.0.0.2/32");
+    let (nuncio, _router, _sender) = tokio::try_join!(
+        deployment.start("api"),
+        deployment.start("router"),
+        strict.start("sender")
+    )
+    .unwrap();
+    let api = nuncio.client().await.unwrap();
+    let receiver = Receiver::start().await.unwrap();
+    let publisher = deployment.publisher().await.unwrap();
+    let app = api.create_app("Strict").await.unwrap();
+    let by_address = receiver.url("/a");
+    let by_name = by_address.replace("127.0.0.1", "localhost");
+    let mut endpoints = Vec::new();
+    for url in [&by_address, &by_name] {
+        endpoints.push(api.create_endpoint(&app, url).await.unwrap());
+    }
+    publisher
+        .publish(&Event::new(&app, "sync.user", user(1)))
         .await
         .unwrap();
-    if reply.status == 422 {
-        return;
+    for endpoint in endpoints {
+        let attempts = eventually("the budget is spent", LONG, || async {
+            let attempts = api.attempts_by_endpoint(&app, &endpoint).await.unwrap();
+            (attempts.len() == 2).then_some(attempts)
+        });
+        for attempt in attempts.await {
+            assert_eq!(
+                (&attempt["status"], &attempt["responseStatusCode"]),
+                (&FAIL.into(), &0.into())
+            );
+            let reason = attempt["response"].as_str().unwrap();
+            assert!(
+                reason.contains("not a public one"),
+                "the reason is named: {attempt}"
+            );
+        }
     }
-    let endpoint = reply.success().unwrap()["id"].as_str().unwrap().to_owned();
-    stage.publish_user(1).await;
-    let attempt = first_attempt(&stage, &endpoint).await;
-    assert_eq!(
-        (&attempt["status"], &attempt["responseStatusCode"]),
-        (&FAIL.into(), &0.into())
-    );
-    assert!(
-        attempt["response"].as_str().unwrap().contains("not a public one"),
-        "{attempt}"
-    );
-    stays("nothing was dialled", QUIET, || stage.receiver.total() == 0).await;
+    assert_eq!(receiver.total(), 0, "nothing was dialled");
 }
 
 #[tokio::test(flavor = "multi_thread")]

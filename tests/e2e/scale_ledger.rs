@@ -169,7 +169,8 @@ pub(crate) fn body(n: usize) -> String {
     format!(r#"{{"type":"load","n":{n}}}"#)
 }
 
-/// The `n`th event, for one of `lanes` endpoints, with an id of its own.
+/// The `n`th event, for one of `lanes` endpoints, with a message id of its own: by that a redelivery is recognised, while
+/// an event without one gets a new id when it is routed again after a crash.
 pub(crate) fn event(app: &str, n: usize, lanes: usize) -> Event {
     Event::new(app, &lane_type(n % lanes), body(n)).id(&format!("load-{n}"))
 }

@@ -61,10 +61,9 @@ impl Load {
         started
     }
 
-    /// Publishes events `from..to`, all confirmed on return. Each has a message id, by which a redelivery is recognised:
-    /// an event without one gets a new id when it is routed again after a crash.
+    /// Publishes events `from..to`, all confirmed on return.
     pub(crate) async fn publish(&self, from: usize, to: usize) {
-        let events = (from..to).map(|n| event(&self.app, n, self.lanes).id(&format!("event-{n}")));
+        let events = (from..to).map(|n| event(&self.app, n, self.lanes));
         assert_eq!(
             self.publisher.publish_all(events).await.expect("confirms"),
             to - from

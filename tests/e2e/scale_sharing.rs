@@ -48,15 +48,17 @@ async fn two_routers_and_three_senders_share_ten_thousand_messages_without_loss_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_graceful_stop_under_load_loses_nothing_and_repeats_nothing() {
     let _turn = turn().await;
-    let load = Load::prepare(Deployment::shared().await.unwrap(), 4, Duration::from_millis(20)).await;
+    let load = Load::prepare(Deployment::shared().await.unwrap(), 4, Duration::from_millis(50)).await;
     let mut router = load.start("router", 1).await.remove(0);
     let mut sender = load.start("sender", 1).await.remove(0);
 
-    load.publish(0, 2_000).await;
-    load.ledger.wait_for(300).await;
-    let ended = sender.terminate(LONG).await.unwrap();
-    assert!(ended.success(), "the sender ended with {ended}");
-    let delivered = load.ledger.distinct();
+    let stopping = async {
+        load.ledger.wait_for(300).await;
+        let ended = sender.terminate(LONG).await.unwrap();
+        assert!(ended.success(), "the sender ended with {ended}");
+        load.ledger.distinct()
+    };
+    let ((), delivered) = tokio::join!(load.publish(0, 2_000), stopping);
     assert!(delivered < 2_000, "the sender was stopped in the middle");
     stays(
         "a stopped sender delivers nothing",
@@ -69,9 +71,11 @@ async fn a_graceful_stop_under_load_loses_nothing_and_repeats_nothing() {
     load.publish(2_000, 5_000).await;
     let ended = router.terminate(LONG).await.unwrap();
     assert!(ended.success(), "the router ended with {ended}");
-    let _next_router = load.start("router", 1).await;
+    let next_router = load.start("router", 1).await.remove(0);
 
     let twice = load.ledger.settle(load.expected(5_000)).await;
+    let again = counted(&next_router, "nuncio_router_duplicates_total").await;
+    eprintln!("the next router recognised {again} events that the last one had routed");
     assert!(
         twice.is_empty(),
         "{} deliveries came twice, such as {:?}",

@@ -13,9 +13,10 @@ use futures_util::future::join_all;
 use nuncio_broker::{Outgoing, PublishError, Received, Route};
 use nuncio_domain::{EndpointId, Message, MessageId, Routing, UnixMillis, route as routing_of};
 use nuncio_runtime::lifecycle::chain;
-use nuncio_store::{AppEntry, Claim, Claimed, StoreError};
+use nuncio_store::{AppEntry, Claim, Claimed, DirectoryStatus, StoreError};
 use nuncio_wire::{DeliveryEnvelope, IncomingEvent, SetAsideReason, TraceContext, Unreadable, headers};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use crate::fanout::lots;
 use crate::set_aside::set_aside;
@@ -27,6 +28,13 @@ const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3_600);
 const CLAIM_ROUNDS_MAX: usize = 5;
 /// How long an event waits before it goes back when Redis is needed and away.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a claim is repeated when Redis does not answer. A hiccup is not an outage, and what goes on unclaimed cannot
+/// be recognised when it comes again. Where it is known that Redis is away, nobody waits.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
+/// The same for what the broker delivered before: it may have been fanned out, under an id that only the record knows.
+const CLAIM_PATIENCE_REDELIVERED: Duration = Duration::from_secs(15);
+/// Between two of these claims.
+const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 
 static CLAIMS: AtomicU64 = AtomicU64::new(0);
 
@@ -40,6 +48,8 @@ struct Work {
     token: String,
     payload_retention: Option<Duration>,
     trace: TraceContext,
+    /// Whether the record knows of it; it does not when Redis is away.
+    claimed: bool,
 }
 
 /// Routes a batch; returns when each of its events is acknowledged, set aside or returned.
@@ -47,22 +57,17 @@ pub(crate) async fn route(shared: &Shared, events: Vec<Received>) {
     metrics::histogram!("nuncio_router_batch_events").record(events.len() as f64);
     let works = join_all(events.into_iter().map(|event| read(shared, event))).await;
     let works = works.into_iter().flatten().collect();
-    let Some((fresh, claimed)) = claim(shared, works).await else {
-        return;
-    };
+    let fresh = claim(shared, works).await;
     let routed: Vec<Work> = join_all(fresh.into_iter().map(|work| fan_out(shared, work)))
         .await
         .into_iter()
         .flatten()
         .collect();
-    if claimed {
-        mark(shared, &routed).await;
-    } else {
-        shared
-            .parts
-            .recorder
-            .record_routed(routed.iter().map(claim_of).collect())
-            .await;
+    let (claimed, unclaimed): (Vec<&Work>, Vec<&Work>) = routed.iter().partition(|work| work.claimed);
+    mark(shared, &claimed).await;
+    if !unclaimed.is_empty() {
+        let claims = unclaimed.into_iter().map(claim_of).collect();
+        shared.parts.recorder.record_routed(claims).await;
     }
     for work in routed {
         work.received.acker.ack();
@@ -147,6 +152,7 @@ fn work(shared: &Shared, received: Received, event: IncomingEvent, app: Arc<AppE
             .payload_retention_days
             .map(|days| Duration::from_secs(u64::from(days) * 24 * 3_600)),
         trace: event.trace,
+        claimed: false,
         received,
         app,
         message,
@@ -192,21 +198,33 @@ fn claim_of(work: &Work) -> Claim {
     }
 }
 
-/// Claims the messages; answers those to fan out, and whether they are claimed at all (not when Redis is away: then
-/// events go on from memory and are recorded later).
-async fn claim(shared: &Shared, mut open: Vec<Work>) -> Option<(Vec<Work>, bool)> {
+/// Claims the messages, and answers those to fan out. When Redis is away, events go on from memory, unclaimed, and are
+/// recorded later.
+async fn claim(shared: &Shared, mut open: Vec<Work>) -> Vec<Work> {
     let mut fresh = Vec::with_capacity(open.len());
-    for _ in 0..CLAIM_ROUNDS_MAX {
-        if open.is_empty() {
-            break;
-        }
+    let begun = Instant::now();
+    let mut rounds = 0;
+    while !open.is_empty() && rounds < CLAIM_ROUNDS_MAX {
         let claims: Vec<Claim> = open.iter().map(claim_of).collect();
-        let claimed = match shared.parts.store.claim(&claims).await {
-            Ok(claimed) => claimed,
-            Err(StoreError::Unavailable { .. }) => {
-                metrics::counter!("nuncio_router_unclaimed_total").increment(open.len() as u64);
-                fresh.append(&mut open);
-                return Some((fresh, false));
+        match shared.parts.store.claim(&claims).await {
+            Ok(claimed) => {
+                rounds += 1;
+                open = sort(shared, open, claimed, &mut fresh).await;
+            }
+            Err(error @ StoreError::Unavailable { .. }) => {
+                let waits = |work: &Work| begun.elapsed() < patience(shared, work);
+                let (waiting, mut unclaimed): (Vec<Work>, Vec<Work>) = open.into_iter().partition(waits);
+                metrics::counter!("nuncio_router_unclaimed_total").increment(unclaimed.len() as u64);
+                tracing::debug!(
+                    error = chain(&error),
+                    events = unclaimed.len(),
+                    "events go on unclaimed"
+                );
+                fresh.append(&mut unclaimed);
+                open = waiting;
+                if !open.is_empty() {
+                    tokio::time::sleep(CLAIM_PAUSE).await;
+                }
             }
             Err(error) => {
                 tracing::error!(
@@ -218,10 +236,20 @@ async fn claim(shared: &Shared, mut open: Vec<Work>) -> Option<(Vec<Work>, bool)
                 open.into_iter().for_each(|work| work.received.acker.requeue());
                 break;
             }
-        };
-        open = sort(shared, open, claimed, &mut fresh).await;
+        }
     }
-    (!fresh.is_empty()).then_some((fresh, true))
+    fresh
+}
+
+/// How long the claim of an event is repeated when Redis does not answer.
+fn patience(shared: &Shared, work: &Work) -> Duration {
+    if work.received.redelivered {
+        CLAIM_PATIENCE_REDELIVERED
+    } else if *shared.parts.directory.status().borrow() == DirectoryStatus::Following {
+        CLAIM_PATIENCE
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// Deals with each answer; returns those whose app changed, routed anew.
@@ -229,9 +257,13 @@ async fn sort(shared: &Shared, works: Vec<Work>, claimed: Vec<Claimed>, fresh: &
     let mut stale = Vec::new();
     for (mut work, claimed) in works.into_iter().zip(claimed) {
         match claimed {
-            Claimed::New => fresh.push(work),
+            Claimed::New => {
+                work.claimed = true;
+                fresh.push(work);
+            }
             Claimed::Again(id) => {
                 work.message.id = id;
+                work.claimed = true;
                 fresh.push(work);
             }
             Claimed::Duplicate => {
@@ -302,7 +334,7 @@ async fn fan_out(shared: &Shared, work: Work) -> Option<Work> {
     if let Some(event_id) = &message.event_id {
         properties.put_text(headers::EVENT_ID, event_id.clone());
     }
-    let deadline = tokio::time::Instant::now() + PUBLISH_PATIENCE;
+    let deadline = Instant::now() + PUBLISH_PATIENCE;
     let exchange = shared.parts.broker.names().deliveries();
     let publishes = lots(&endpoints).map(|(first, rest)| {
         let outgoing = Outgoing::persistent(properties.clone(), work.received.body.clone());
@@ -331,7 +363,7 @@ async fn fan_out(shared: &Shared, work: Work) -> Option<Work> {
 }
 
 /// Notes that the fan-out is complete, so that the same id is not fanned out again.
-async fn mark(shared: &Shared, routed: &[Work]) {
+async fn mark(shared: &Shared, routed: &[&Work]) {
     if routed.is_empty() {
         return;
     }
