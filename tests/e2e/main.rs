@@ -20,6 +20,7 @@ mod delivery_record;
 mod delivery_stage;
 mod delivery_stale;
 mod delivery_wire;
+mod portal;
 mod retry_ladder;
 mod retry_outcomes;
 mod scale_ledger;
