@@ -1,6 +1,8 @@
 //! Beyond Svix: pause and resume, backlog, why a message went where it went, what was missed, statistics; and event types
 //! whose schema is enforced.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use e2e::{Answer, ApiClient, Deployment, Nuncio, Receiver, SHORT, eventually};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,6 +1,8 @@
 //! The contract of the REST API: the three calls of the first user, what is done once stays done once, and what is written
 //! can be read back as Svix's clients expect it.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use e2e::{Answer, ApiClient, Deployment, Event, Nuncio, Receiver, SHORT, eventually};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};

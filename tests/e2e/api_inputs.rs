@@ -1,6 +1,8 @@
 //! Bad input is refused with its place and kind, at the limit and not before it. The rows are those of the catalogue of
 //! bad inputs: URLs, JSON, headers, ids, secrets.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use e2e::api::Reply;
 use e2e::{ApiClient, Deployment, Nuncio};
 use http::{Method, StatusCode};

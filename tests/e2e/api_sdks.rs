@@ -1,6 +1,8 @@
 //! The official clients, which nobody here wrote, find every operation as they expect it: both generations of the Python
 //! library and the JavaScript one, with real deliveries in between that their own verifiers check.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
