@@ -297,7 +297,7 @@ fn seeds(now: UnixMillis) -> [EventType; 2] {
         });
         EventType {
             name: EventTypeName::parse(name).expect("the names below follow the grammar"),
-            description: format!("A {noun} was created, updated or deleted: fetch it again."),
+            description: format!("The {noun} was created, updated or deleted: fetch it again."),
             archived: false,
             deprecated: false,
             schemas: Some(Map::from_iter([("1".to_owned(), schema)])),
