@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use crate::install_tls_provider;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often bytes are sent where the server says that it cannot answer now.
+const SENDS_MAX: usize = 10;
 
 /// Whatever the server said.
 #[derive(Debug, Clone)]
@@ -129,21 +131,29 @@ impl ApiClient {
     /// # Errors
     /// When there is no answer.
     pub async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Reply> {
-        let request = self
-            .http
-            .request(method, format!("{}{path}", self.base))
-            .bearer_auth(&self.token)
-            .header("content-type", "application/json")
-            .body(body);
-        let response = request.send().await.with_context(|| path.to_owned())?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.bytes().await?;
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Ok(Reply {
-            status,
-            headers,
-            body,
-        })
+        let mut tries = SENDS_MAX;
+        loop {
+            let request = self
+                .http
+                .request(method.clone(), format!("{}{path}", self.base))
+                .bearer_auth(&self.token)
+                .header("content-type", "application/json")
+                .body(body.clone());
+            let response = request.send().await.with_context(|| path.to_owned())?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            let bytes = response.bytes().await?;
+            tries -= 1;
+            // What every SDK does: a store that is slow on a busy machine is asked again.
+            if status == StatusCode::SERVICE_UNAVAILABLE && tries > 0 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+            return Ok(Reply {
+                status,
+                headers,
+                body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+            });
+        }
     }
 
     /// `GET`, and the body of a success.
