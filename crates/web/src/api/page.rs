@@ -81,7 +81,8 @@ impl Iterators {
     fn seal(&self, direction: Direction, position: &Position, scope: &str) -> String {
         let text = format!("{}{}", direction.sign(), position.0);
         let tag = tag(&self.keys[0], &text, scope);
-        let sealed = BASE64.encode([tag.as_slice(), text.as_bytes()].concat());
+        // The text first: its sign never encodes to the '-' that marks the other direction.
+        let sealed = BASE64.encode([text.as_bytes(), tag.as_slice()].concat());
         match direction {
             Direction::Forward => sealed,
             Direction::Backward => format!("-{sealed}"),
@@ -97,7 +98,7 @@ impl Iterators {
             None => (Direction::Forward, text),
         };
         let bytes = BASE64.decode(sealed).ok()?;
-        let (given, inside) = bytes.split_at_checked(MAC_BYTES)?;
+        let (inside, given) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
         let inside = std::str::from_utf8(inside).ok()?;
         let ours = self
             .keys
