@@ -228,3 +228,49 @@ fn idempotency_key() -> utoipa::openapi::path::Parameter {
         .schema(Some(schema))
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_document_is_the_one_that_was_reviewed() {
+        insta::assert_json_snapshot!("openapi", crate::document());
+    }
+
+    #[test]
+    fn every_reference_in_the_document_leads_somewhere() {
+        let document = crate::document();
+        let text = document.to_string();
+        let references: Vec<_> = text
+            .split("\"$ref\":\"#")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        assert!(references.len() > 100);
+        for reference in references {
+            assert!(document.pointer(reference).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn every_operation_has_its_own_id_a_summary_and_its_failures() {
+        let document = crate::document();
+        let mut ids = std::collections::BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (verb, operation) in item.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap();
+                assert!(ids.insert(id.to_owned()), "{verb} {path}");
+                assert!(
+                    !operation["summary"].as_str().unwrap().is_empty(),
+                    "{verb} {path}"
+                );
+                let open = path.starts_with("/api/v1/health");
+                assert_eq!(
+                    operation["responses"].get("401").is_some(),
+                    !open,
+                    "{verb} {path}"
+                );
+            }
+        }
+        assert!(ids.len() > 45, "{}", ids.len());
+    }
+}
