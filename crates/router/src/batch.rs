@@ -24,6 +24,9 @@ use crate::{PUBLISH_PATIENCE, Shared};
 
 /// How far a publisher's time may be off before the router's own is taken.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// The time in an id that is derived from a publisher's own is no finer than this, unless the publisher says the time. The
+/// id is then most likely the same when the event comes again, even if the record of the first time was lost.
+const DERIVED_ID_MILLIS: i64 = 3_600_000;
 /// How often a claim is repeated because the app changed meanwhile.
 const CLAIM_ROUNDS_MAX: usize = 5;
 /// How long an event waits before it goes back when Redis is needed and away.
@@ -125,13 +128,16 @@ async fn read(shared: &Shared, received: Received) -> Option<Work> {
 fn work(shared: &Shared, received: Received, event: IncomingEvent, app: Arc<AppEntry>) -> Work {
     let parts = &shared.parts;
     let now = UnixMillis(parts.clock.now());
-    let created_at = match event.published_at {
-        Some(at) if at.since(now) <= CLOCK_SKEW_MAX && now.since(at) <= CLOCK_SKEW_MAX => at,
-        _ => now,
-    };
+    let stated = event
+        .published_at
+        .filter(|at| at.since(now) <= CLOCK_SKEW_MAX && now.since(*at) <= CLOCK_SKEW_MAX);
+    let created_at = stated.unwrap_or(now);
     let id = match (event.message_id, &event.event_id) {
         (Some(id), _) => id,
-        (None, Some(event_id)) => MessageId::derived(&app.app.id, event_id, created_at),
+        (None, Some(event_id)) => {
+            let at = stated.unwrap_or(UnixMillis(now.0 - now.0.rem_euclid(DERIVED_ID_MILLIS)));
+            MessageId::derived(&app.app.id, event_id, at)
+        }
         (None, None) => parts
             .dice
             .with(|mut rng| MessageId::generate(created_at, &mut rng)),
