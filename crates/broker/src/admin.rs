@@ -11,7 +11,7 @@ use lapin::Channel;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::acker::{Acker, Settle};
 use crate::broker::Shared;
@@ -24,6 +24,8 @@ use crate::message::Received;
 const CHANNELS: usize = 8;
 /// How long one operation may take.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Between two looks at a channel that closes.
+const CLOSING: Duration = Duration::from_millis(2);
 /// How often an operation is tried whose channel was closed by another operation's fault.
 const TRIES: usize = 20;
 
@@ -39,8 +41,9 @@ pub struct QueueDepth {
 /// The channels for operations on one connection.
 pub(crate) struct Desk {
     slots: [Mutex<Option<Arc<Channel>>>; CHANNELS],
-    /// Passive declarations of what may be missing close their channel: they have one of their own.
-    probe: Mutex<Option<Arc<Channel>>>,
+    /// Passive declarations of what may be missing close their channel: they have some of their own, one question at a
+    /// time on each, so that none fails by another's fault.
+    probes: [Mutex<Option<Arc<Channel>>>; CHANNELS],
     next: AtomicUsize,
 }
 
@@ -48,7 +51,7 @@ impl Desk {
     pub(crate) fn new() -> Self {
         Self {
             slots: std::array::from_fn(|_| Mutex::new(None)),
-            probe: Mutex::new(None),
+            probes: std::array::from_fn(|_| Mutex::new(None)),
             next: AtomicUsize::new(0),
         }
     }
@@ -81,18 +84,33 @@ impl Desk {
         let name = ShortString::try_new(queue).map_err(|_| BrokerError::Missing {
             object: queue.to_owned(),
         })?;
-        let objects = [queue];
-        let asked = perform(
-            &self.probe,
-            session,
-            "asking for a queue's depth",
-            &objects,
-            |channel| {
-                let name = name.clone();
-                async move { channel.queue_declare(name, options, FieldTable::default()).await }
-            },
-        );
-        match asked.await {
+        let failed = |error| BrokerError::from_amqp("asking for a queue's depth", queue, error);
+        let asking = async {
+            let probe = &self.probes[self.next.fetch_add(1, Ordering::Relaxed) % CHANNELS];
+            let mut open = probe.lock().await;
+            let channel = match open.take() {
+                Some(channel) if channel.status().connected() => channel,
+                _ => Arc::new(session.connection.create_channel().await.map_err(failed)?),
+            };
+            let asked = channel.queue_declare(name, options, FieldTable::default()).await;
+            if asked.is_ok() {
+                // Not kept after a refusal, which closes it, nor when this is cancelled.
+                *open = Some(channel);
+            } else {
+                // lapin agrees to the closing in the background: until then its number is taken.
+                while channel.status().closing() {
+                    sleep(CLOSING).await;
+                }
+            }
+            asked.map_err(failed)
+        };
+        let asked = timeout(DEADLINE, asking)
+            .await
+            .map_err(|_| BrokerError::TimedOut {
+                attempt: format!("asking for the depth of {queue}"),
+                waited: DEADLINE,
+            })?;
+        match asked {
             Ok(queue) => Ok(Some(QueueDepth {
                 messages: queue.message_count(),
                 consumers: queue.consumer_count(),

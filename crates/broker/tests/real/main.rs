@@ -120,6 +120,20 @@ impl Rig {
             .map(|depth| depth.messages)
     }
 
+    /// Polls until somebody consumes a lane.
+    async fn wait_consumed(&self, endpoint: &EndpointId) {
+        let queue = self.broker.names().endpoint_queue(endpoint);
+        while self
+            .broker
+            .depth(&queue)
+            .await
+            .unwrap()
+            .is_none_or(|depth| depth.consumers == 0)
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Polls until a queue holds so many messages.
     async fn wait_depth(&self, queue: &str, wanted: u32) {
         let deadline = Instant::now() + PATIENCE;

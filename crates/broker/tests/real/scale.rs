@@ -6,70 +6,59 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::{Rig, endpoint, id, next};
+use crate::{PATIENCE, Rig, endpoint, id, next};
 
 const LANES: usize = 5_000;
 
+/// What ends a test that would wait for ever: no measurement.
+const DECLARING_MAX: Duration = Duration::from_mins(5);
+
 #[tokio::test(flavor = "multi_thread")]
-async fn five_thousand_consumers_subscribe_within_seconds_and_each_gets_its_message() {
+async fn five_thousand_consumers_subscribe_and_each_gets_its_message() {
     let rig = Rig::shared().await;
-    let begun = Instant::now();
     let consumers: Vec<_> = (0..LANES)
         .map(|number| rig.consume(&endpoint(number), 5))
         .collect();
     let mut listening = JoinSet::new();
     for mut consumer in consumers {
+        // How long thousands of declarations take is the machine's affair: only the last steps below have a deadline.
         listening.spawn(async move {
-            let received = next(&mut consumer).await;
+            let received = consumer.recv().await.expect("not stopped");
             let id = id(&received);
             received.acker.ack();
             // Kept, so that all are there at the same time.
             (id, consumer)
         });
     }
-    let names = rig.broker.names();
-    while rig
-        .broker
-        .depth(&names.endpoint_queue(&endpoint(LANES - 1)))
-        .await
-        .unwrap()
-        .is_none_or(|depth| depth.consumers == 0)
-    {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "the last consumer does not come"
-        );
-    }
-    stream::iter(0..LANES)
-        .for_each_concurrent(500, |number| {
+    // The last first: to ask for the depth of a queue that does not exist yet costs a channel.
+    stream::iter((0..LANES).rev())
+        .for_each_concurrent(1, |number| {
             let rig = &rig;
             async move {
                 let lane = endpoint(number);
-                while rig.depth(&names.endpoint_queue(&lane)).await.is_none() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+                // A queue exists before it is bound, but is consumed only afterwards.
+                timeout(DECLARING_MAX, rig.wait_consumed(&lane))
+                    .await
+                    .expect("consumed");
                 rig.deliver(&lane, lane.as_str()).await;
             }
         })
         .await;
     let mut seen = HashSet::new();
     let mut kept = Vec::new();
-    while let Some(received) = listening.join_next().await {
+    // Every message is with RabbitMQ: none of the lanes may keep its own for long.
+    while let Some(received) = timeout(PATIENCE, listening.join_next()).await.expect("in time") {
         let (id, consumer) = received.unwrap();
         assert!(seen.insert(id));
         kept.push(consumer);
     }
     assert_eq!(seen.len(), LANES);
-    let ended = Instant::now();
-    futures_util::future::join_all(kept.into_iter().map(nuncio_broker::Consumer::cancel)).await;
-    assert!(
-        ended.elapsed() < Duration::from_secs(60),
-        "{:?} to cancel",
-        ended.elapsed()
-    );
+    let cancelled = kept.into_iter().map(nuncio_broker::Consumer::cancel);
+    timeout(DECLARING_MAX, futures_util::future::join_all(cancelled))
+        .await
+        .expect("cancelled");
     stream::iter(0..LANES)
         .for_each_concurrent(64, |number| {
             let rig = &rig;
