@@ -7,7 +7,7 @@ set -euo pipefail
 
 readonly lines_max=600
 readonly log=${TMPDIR:-/tmp}/nuncio-check.$$.log
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log" "$log.json"' EXIT
 
 "$here/install.sh" build check
 use_cargo
@@ -51,12 +51,23 @@ file_sizes() {
     return "$long"
 }
 
+# The OpenAPI document as it was reviewed, and the AsyncAPI document, by published validators.
+documents() {
+    local made openapi=$log.json
+    made=$("$here/sdks.sh" documents) || return
+    sed '1,/^---$/d' crates/web/src/api/snapshots/*openapi.snap >"$openapi"
+    "$(sed -n 's/^schemathesis=//p' <<<"$made")/bin/openapi-spec-validator" "$openapi" || return
+    rm -f "$openapi"
+    node tests/e2e/api_documents/asyncapi.mjs "$(sed -n 's/^asyncapi=//p' <<<"$made")" docs/asyncapi.yaml
+}
+
 heading 'Checks'
 check 'format' cargo fmt --all --check
 check "no file over $lines_max lines" file_sizes
 check 'shell scripts' scripts
 check 'lints' clippy
 check 'docs' docs
+check 'OpenAPI, AsyncAPI' documents
 check 'licences, duplicates, sources' deny licenses bans sources
 
 # The advisories come from a database on the network; elsewhere they cannot be checked, which is not a failure.

@@ -3,7 +3,8 @@
 # that hold our signatures against them. Nothing goes into the working tree: a virtual environment for each generation
 # of the Python library and a node directory, under ~/.cache/nuncio/sdks, each named by its pins and made only once.
 # Copies that run at once wait for each other. Needs python3 with venv, node and npm, which install.sh provides.
-# Prints what it made as `name=directory` lines.
+# Prints what it made as `name=directory` lines. With `documents` as its argument it installs what validates the OpenAPI
+# and AsyncAPI documents instead.
 set -euo pipefail
 # shellcheck source=deploy/local/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -39,13 +40,24 @@ python_packages() {
 node_packages() {
     need node nodejs
     need npm npm
-    cp "$pins/package.json" "$pins/package-lock.json" "$1"
+    cp "${2%/*}/package.json" "$2" "$1"
     (cd "$1" && npm ci --silent --no-audit --no-fund --ignore-scripts)
 }
 
 mkdir -p "$sdks"
 exec 8>"$sdks/.lock"
 flock 8
-once python-svix-1 "$pins/python-svix-1.txt" python_packages
-once python-svix-2 "$pins/python-svix-2.txt" python_packages
-once node "$pins/package-lock.json" node_packages
+case ${1:-libraries} in
+libraries)
+    once python-svix-1 "$pins/python-svix-1.txt" python_packages
+    once python-svix-2 "$pins/python-svix-2.txt" python_packages
+    once node "$pins/package-lock.json" node_packages
+    ;;
+documents)
+    once schemathesis "$root/tests/e2e/api_schemathesis/requirements.txt" python_packages
+    once asyncapi "$root/tests/e2e/api_documents/package-lock.json" node_packages
+    ;;
+*)
+    die "usage: sdks.sh [documents]"
+    ;;
+esac

@@ -191,6 +191,15 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
+/// Reads a field that may be left out, but not null: for patches.
+pub(crate) fn not_null<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 /// Reads a field that may be left out, null, or set: for patches.
 pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where

@@ -205,9 +205,8 @@ pub(crate) fn names<'de, D: Deserializer<'de>, N: std::str::FromStr<Err: std::fm
 pub(crate) fn names_schema() -> Array {
     let name = ObjectBuilder::new()
         .schema_type(Type::String)
-        .min_length(Some(1))
         .max_length(Some(NAME_BYTES_MAX))
-        .pattern(Some("^[a-zA-Z0-9_.-]+$"));
+        .pattern(Some("^[a-zA-Z0-9_.-]*$"));
     ArrayBuilder::new().items(name).build()
 }
 

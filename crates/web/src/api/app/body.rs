@@ -4,7 +4,7 @@ use nuncio_domain::{App, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, Whole, present};
+use crate::api::body::{Entries, Whole, not_null, present};
 use crate::usecase::apps::{AppDraft, AppPatch};
 
 /// An app to create or replace.
@@ -37,7 +37,7 @@ pub(crate) struct ApplicationIn {
     /// The caller's own keys and values: at most 4 KiB in all.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
-    metadata: Option<Entries<String>>,
+    metadata: Entries<String>,
 }
 
 impl From<ApplicationIn> for AppDraft {
@@ -47,7 +47,7 @@ impl From<ApplicationIn> for AppDraft {
             uid: body.uid,
             throttle_rate: body.throttle_rate.map(|Whole(rate)| rate),
             rate_limit: body.rate_limit.map(|Whole(rate)| rate),
-            metadata: body.metadata.unwrap_or_default().0,
+            metadata: body.metadata.0,
         }
     }
 }
@@ -63,6 +63,7 @@ pub(crate) struct ApplicationPatch {
         pattern = r"^[^\x00-\x1f\x7f-\x9f]+$",
         nullable = false
     )]
+    #[serde(default, deserialize_with = "not_null")]
     name: Option<String>,
     /// The caller's own id for it; null takes it away.
     #[serde(default, deserialize_with = "present")]
@@ -78,6 +79,7 @@ pub(crate) struct ApplicationPatch {
     rate_limit: Option<Option<Whole>>,
     /// The caller's own keys and values, all of them anew.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, nullable = false)]
+    #[serde(default, deserialize_with = "not_null")]
     metadata: Option<Entries<String>>,
 }
 

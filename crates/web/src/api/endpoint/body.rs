@@ -6,7 +6,7 @@ use nuncio_domain::{Endpoint, EndpointState, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, Whole, present};
+use crate::api::body::{Entries, Whole, not_null, present};
 use crate::usecase::endpoints::{EndpointDraft, EndpointPatch as Patch};
 
 macro_rules! endpoint_body {
@@ -118,9 +118,11 @@ impl From<EndpointUpdate> for EndpointDraft {
 pub(crate) struct EndpointPatch {
     /// Where to post.
     #[schema(nullable = false, min_length = 1, max_length = 2048, format = "uri")]
+    #[serde(default, deserialize_with = "not_null")]
     url: Option<String>,
     /// A description for people.
     #[schema(nullable = false, max_length = 1024)]
+    #[serde(default, deserialize_with = "not_null")]
     description: Option<String>,
     /// The caller's own id for it; null takes it away.
     #[serde(default, deserialize_with = "present")]
@@ -128,6 +130,7 @@ pub(crate) struct EndpointPatch {
     uid: Option<Option<String>>,
     /// Whether it is disabled.
     #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "not_null")]
     disabled: Option<bool>,
     /// The event types that it wants; null for all.
     #[serde(default, deserialize_with = "present")]
@@ -151,12 +154,14 @@ pub(crate) struct EndpointPatch {
     rate_limit: Option<Option<Whole>>,
     /// A number of the caller's own.
     #[schema(value_type = u64, required = false, minimum = 1, maximum = 65535, deprecated)]
+    #[serde(default, deserialize_with = "not_null")]
     version: Option<Whole>,
     /// The secret that signs its messages from now on; the old one stops at once.
     #[schema(nullable, min_length = 38, max_length = 100)]
     secret: Option<String>,
     /// The caller's own keys and values, all of them anew.
     #[schema(nullable = false, value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default, deserialize_with = "not_null")]
     metadata: Option<Entries<String>>,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, present};
+use crate::api::body::{Entries, not_null, present};
 use crate::usecase::event_types::EventTypeDraft;
 
 type Schemas = Entries<Value>;
@@ -97,12 +97,15 @@ impl From<EventTypeUpdate> for EventTypeDraft {
 pub(crate) struct EventTypePatch {
     /// A description for people.
     #[schema(nullable = false, max_length = 1024)]
+    #[serde(default, deserialize_with = "not_null")]
     description: Option<String>,
     /// Whether it is hidden from those who choose.
     #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "not_null")]
     archived: Option<bool>,
     /// Whether it should not be chosen any more.
     #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "not_null")]
     deprecated: Option<bool>,
     /// JSON schemas by version; null takes them away.
     #[serde(default, deserialize_with = "present")]
@@ -122,6 +125,7 @@ pub(crate) struct EventTypePatch {
     group_name: Option<Option<String>>,
     /// Whether messages are refused whose payload does not fit the schema of the highest version.
     #[schema(nullable = false)]
+    #[serde(default, deserialize_with = "not_null")]
     enforce_schema: Option<bool>,
 }
 

@@ -48,20 +48,18 @@ pub(crate) struct MessageIn {
     /// An app to create, unless there is one with the id or uid in the path.
     #[schema(value_type = Option<ApplicationIn>)]
     application: Option<Object<ApplicationIn>>,
-    /// `rawPayload` here, a text, is sent instead of `payload`.
-    #[schema(value_type = Option<Transformation>)]
+    /// What some clients wrap a payload in that they have serialised themselves. Left out of the document, as Svix does.
+    #[schema(ignore)]
     transformations_params: Option<Object<Transformation>>,
     /// Not supported: a message with it is refused.
     #[schema(ignore)]
     deliver_at: Option<String>,
 }
 
-/// What some clients wrap a payload in that they have serialised themselves.
-#[derive(Debug, Deserialize, ToSchema)]
+/// A payload as text, to be sent as it is.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Transformation {
-    /// The payload as text.
-    #[schema(nullable, example = "{}")]
     raw_payload: Option<String>,
 }
 

@@ -54,8 +54,6 @@ fn request_schemas(document: &Value) -> Vec<String> {
             found.extend(name.map(str::to_owned));
         }
     }
-    // These are only ever parts of others.
-    found.extend(["Transformation".to_owned(), "ApplicationIn".to_owned()]);
     found
 }
 
@@ -73,9 +71,6 @@ fn refine_field(field: &str, property: &mut Value) {
         "secret" | "key" => property["pattern"] = json!(SECRET),
         "description" => property["pattern"] = json!(TEXT),
         "headers" => headers(property),
-        "deleteHeaders" => {
-            property["items"] = json!({"type": "string", "pattern": HEADER_NAME, "maxLength": 256})
-        }
         "metadata" => property["maxProperties"] = json!(16),
         _ => {}
     }
