@@ -20,6 +20,8 @@ mod delivery_record;
 mod delivery_stage;
 mod delivery_stale;
 mod delivery_wire;
+mod deploy_image;
+mod deploy_permissions;
 mod portal;
 mod retry_ladder;
 mod retry_outcomes;

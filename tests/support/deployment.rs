@@ -98,6 +98,19 @@ impl Deployment {
         self
     }
 
+    /// With another program in place of the binary under test, such as a script that runs it elsewhere.
+    #[must_use]
+    pub fn through(mut self, program: &Path) -> Self {
+        self.binary = program.to_owned();
+        self
+    }
+
+    /// The binary under test.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.binary
+    }
+
     /// The prefix of every exchange, queue and key.
     #[must_use]
     pub fn namespace(&self) -> &str {

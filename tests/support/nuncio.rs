@@ -142,6 +142,12 @@ impl Nuncio {
         format!("http://{}", self.api)
     }
 
+    /// The address of its health listener.
+    #[must_use]
+    pub fn health_address(&self) -> String {
+        self.health.to_string()
+    }
+
     /// The process's id.
     #[must_use]
     pub fn pid(&self) -> u32 {

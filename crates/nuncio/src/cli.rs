@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{bench, completions, config, listen, publish, role, token};
+use crate::command::{bench, completions, config, health, listen, manual, publish, role, token};
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
 #[derive(Debug, Parser)]
@@ -42,6 +42,11 @@ pub(crate) enum Command {
     Token(token::TokenArgs),
     /// Show, check or explain the configuration
     Config(config::ConfigCommand),
+    /// Ask the Nuncio on this machine whether it is ready: exit code 0 if it is
+    Health(health::HealthArgs),
+    /// Write the manual pages into a directory
+    #[command(name = "man")]
+    Manual(manual::ManualArgs),
     /// Print a shell's completions
     Completions(completions::CompletionsArgs),
 }

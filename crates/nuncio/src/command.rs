@@ -3,7 +3,9 @@
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod health;
 pub(crate) mod listen;
+pub(crate) mod manual;
 pub(crate) mod publish;
 pub(crate) mod role;
 pub(crate) mod token;

@@ -54,6 +54,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => command::bench::run(args),
         Command::Token(args) => command::token::run(&args),
         Command::Config(args) => command::config::run(&args),
+        Command::Health(args) => command::health::run(&args),
+        Command::Manual(args) => command::manual::run(&args),
         Command::Completions(args) => command::completions::run(&args),
     }
 }

@@ -89,6 +89,9 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// The main secret, then the earlier ones that are still read; empty where it may be missing and is.
     pub main_secrets: Vec<SecretString>,
+    /// What keys tokens, iterators and cookies: the token secret and the earlier ones; the main secrets where it has
+    /// none of its own.
+    pub token_secrets: Vec<SecretString>,
     /// Kind of the per-endpoint queues.
     pub endpoint_queue_type: EndpointQueueType,
     /// First delay of the retry schedule.
@@ -181,6 +184,7 @@ impl Config {
             public_url: reader.read_optional("public_url", parse::public_url),
             metrics_listen: reader.read("metrics_listen", parse::address),
             main_secrets: Vec::new(),
+            token_secrets: Vec::new(),
             endpoint_queue_type: reader.read("endpoint_queue_type", parse::endpoint_queue_type),
             retry_first: reader.read("retry_first", parse::retry_delay),
             retry_factor: reader.read("retry_factor", parse::retry_factor),
@@ -218,6 +222,12 @@ impl Config {
             reader.missing("main_secret");
         }
         config.main_secrets = current.into_iter().chain(earlier.into_iter().flatten()).collect();
+        config.token_secrets = match reader.read_optional("token_secret", parse::main_secret) {
+            Some(secret) => vec![secret],
+            None => config.main_secrets.clone(),
+        };
+        let earlier = reader.read_optional("token_secret_earlier", parse::main_secrets);
+        config.token_secrets.extend(earlier.into_iter().flatten());
         config.settings = reader.finish()?;
         Ok(config)
     }

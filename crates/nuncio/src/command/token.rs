@@ -1,6 +1,6 @@
 //! `nuncio token`: mint a bearer token for the API.
 //!
-//! Needs the main secret and the namespace alone: neither RabbitMQ nor Redis.
+//! Needs the secrets and the namespace alone: neither RabbitMQ nor Redis.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn app_id(text: &str) -> Result<AppId, String> {
 
 pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config, MainSecret::Required)?;
-    let tokens = Tokens::new(&config.main_secrets, &config.namespace)?;
+    let tokens = Tokens::new(&config.token_secrets, &config.namespace)?;
     let (scope, lifetime) = match &args.app {
         None => (Scope::Admin, ADMIN_LIFETIME),
         Some(app) => (Scope::App(AppGrant::full(app.clone())), APP_LIFETIME),

@@ -90,7 +90,7 @@ const DURATION: &str = "a duration such as 500ms, 15s, 24h or 7d, longer than no
 const RETRY_DELAY: &str = "a duration from 1ms to 7d, such as 5s or 24h";
 
 /// Every key, in the order of the reference.
-pub static KEYS: [Key; 33] = [
+pub static KEYS: [Key; 35] = [
     shown(
         key(
             "amqp_url",
@@ -150,6 +150,25 @@ pub static KEYS: [Key; 33] = [
             "none",
             "comma-separated texts of at least 32 bytes",
             "earlier main secrets, comma-separated: still read, never written with",
+        ),
+        Shown::Nothing,
+    ),
+    shown(
+        optional(
+            "token_secret",
+            "the main secret",
+            "a text of at least 32 bytes, such as `openssl rand -base64 33` prints",
+            "keys tokens, iterators and cookies in place of the main secret, so that routers and senders need not know \
+             that key; for `api` and `token` alone",
+        ),
+        Shown::Nothing,
+    ),
+    shown(
+        optional(
+            "token_secret_earlier",
+            "none",
+            "comma-separated texts of at least 32 bytes",
+            "earlier token secrets, comma-separated: tokens minted under them are still accepted",
         ),
         Shown::Nothing,
     ),

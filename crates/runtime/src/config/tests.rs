@@ -240,6 +240,34 @@ fn earlier_main_secrets_come_after_the_current_one() {
 }
 
 #[test]
+fn tokens_have_the_main_secret_for_their_key_or_one_of_their_own() {
+    let token = format!("{SECRET}-token");
+    let earlier = format!("{SECRET}-earlier");
+    for (pairs, expected) in [
+        (vec![], vec![SECRET.to_owned()]),
+        (vec![("NUNCIO_TOKEN_SECRET", &token)], vec![token.clone()]),
+        (
+            vec![
+                ("NUNCIO_TOKEN_SECRET", &token),
+                ("NUNCIO_TOKEN_SECRET_EARLIER", &earlier),
+            ],
+            vec![token.clone(), earlier.clone()],
+        ),
+    ] {
+        let mut environment = vec![("NUNCIO_MAIN_SECRET", SECRET)];
+        environment.extend(pairs.iter().map(|(key, value)| (*key, value.as_str())));
+        let config = load(&[], &environment).unwrap();
+        let secrets: Vec<_> = config
+            .token_secrets
+            .iter()
+            .map(|s| s.expose_secret().to_owned())
+            .collect();
+        assert_eq!(secrets, expected);
+        assert_eq!(config.main_secrets.len(), 1);
+    }
+}
+
+#[test]
 fn no_secret_is_shown_anywhere() {
     let environment = [
         ("NUNCIO_MAIN_SECRET", "hunter2-hunter2-hunter2-hunter2-hunter2"),

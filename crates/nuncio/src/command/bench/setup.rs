@@ -82,10 +82,10 @@ async fn answer(request: reqwest::RequestBuilder, what: &str) -> anyhow::Result<
 
 fn mint(config: &Config) -> anyhow::Result<String> {
     ensure!(
-        !config.main_secrets.is_empty(),
-        "without --token, NUNCIO_MAIN_SECRET must be set as it is for the API"
+        !config.token_secrets.is_empty(),
+        "without --token, NUNCIO_MAIN_SECRET or NUNCIO_TOKEN_SECRET must be set as it is for the API"
     );
-    let tokens = Tokens::new(&config.main_secrets, &config.namespace)?;
+    let tokens = Tokens::new(&config.token_secrets, &config.namespace)?;
     let now = UnixMillis(Clock::system().now());
     Ok(Dice::system().with(|rng| tokens.mint(&Scope::Admin, now, TOKEN_LIFETIME, rng)))
 }

@@ -66,7 +66,7 @@ impl<'a> Parts<'a> {
             lifecycle: self.life.clone(),
             settings: nuncio_web::Settings {
                 namespace: config.namespace.clone(),
-                main_secrets: config.main_secrets.clone(),
+                main_secrets: config.token_secrets.clone(),
                 listen: config.listen,
                 public_url: config.public_url_at(config.listen),
                 urls: wiring::url_rules(config),
