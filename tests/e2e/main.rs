@@ -13,6 +13,7 @@ mod cli_publish;
 mod crash_broker;
 mod crash_processes;
 mod crash_redis;
+mod delivery_coalesce;
 mod delivery_fanout;
 mod delivery_neighbours;
 mod delivery_once;

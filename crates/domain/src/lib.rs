@@ -8,6 +8,7 @@
 pub mod app;
 pub mod assign;
 pub mod attempt;
+pub mod coalesce;
 pub mod decide;
 pub mod delivery;
 pub mod endpoint;
@@ -25,6 +26,7 @@ pub mod time;
 pub use app::App;
 pub use assign::{SenderId, assign};
 pub use attempt::{Attempt, AttemptNumber, AttemptStatus, Trigger};
+pub use coalesce::{CoalesceFields, CoalesceKey, Latest};
 pub use decide::{Verdict, decide};
 pub use delivery::{DeliveryId, DeliveryState, DeliveryStatus, Series};
 pub use endpoint::{DisabledReason, Endpoint, EndpointState};

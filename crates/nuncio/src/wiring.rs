@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use nuncio_broker::{Broker, BrokerConfig, EndpointQueueType};
-use nuncio_domain::RetryPolicy;
+use nuncio_domain::{CoalesceFields, EventTypeName, NameError, RetryPolicy};
 use nuncio_egress::{EgressConfig, HttpClient, OwnAddresses, UrlRules};
 use nuncio_runtime::config;
 use nuncio_runtime::{Config, ConnectUrl};
@@ -39,6 +39,13 @@ pub(crate) fn retry_policy(config: &Config) -> anyhow::Result<RetryPolicy> {
         config.retry_jitter,
     )
     .context("the retry schedule is not one")
+}
+
+/// Which event types are coalesced, and by which field.
+pub(crate) fn coalesce_fields(config: &Config) -> anyhow::Result<CoalesceFields> {
+    let read = |(name, field): &(String, String)| Ok((EventTypeName::parse(name)?, field.clone()));
+    let fields: Result<CoalesceFields, NameError> = config.coalesce.iter().map(read).collect();
+    fields.context("a coalesced event type has no name that one could have")
 }
 
 /// How to reach RabbitMQ for `role`.

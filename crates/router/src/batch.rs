@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use nuncio_broker::{Outgoing, PublishError, Received, Route};
-use nuncio_domain::{EndpointId, Message, MessageId, Routing, UnixMillis, route as routing_of};
+use nuncio_domain::{CoalesceKey, EndpointId, Message, MessageId, Routing, UnixMillis, route as routing_of};
 use nuncio_runtime::lifecycle::chain;
 use nuncio_store::{AppEntry, Claim, Claimed, DirectoryStatus, StoreError};
 use nuncio_wire::{DeliveryEnvelope, IncomingEvent, SetAsideReason, TraceContext, Unreadable, headers};
@@ -39,6 +39,9 @@ const CLAIM_PATIENCE_REDELIVERED: Duration = Duration::from_secs(15);
 /// Between two of these claims.
 const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes of the digest of what an event is about.
+const ABOUT_BYTES: usize = 12;
+
 static CLAIMS: AtomicU64 = AtomicU64::new(0);
 
 /// An event on its way through the router.
@@ -51,6 +54,8 @@ struct Work {
     token: String,
     payload_retention: Option<Duration>,
     trace: TraceContext,
+    /// What it is about, if its type is coalesced.
+    coalesce: Option<CoalesceKey>,
     /// Whether the record knows of it; it does not when Redis is away.
     claimed: bool,
 }
@@ -158,6 +163,10 @@ fn work(shared: &Shared, received: Received, event: IncomingEvent, app: Arc<AppE
             .payload_retention_days
             .map(|days| Duration::from_secs(u64::from(days) * 24 * 3_600)),
         trace: event.trace,
+        coalesce: parts
+            .coalesce
+            .of(&message.event_type)
+            .and_then(|field| about(&message, field, &received.body)),
         claimed: false,
         received,
         app,
@@ -175,6 +184,22 @@ fn body_hash(message: &Message, body: &Bytes) -> [u8; 16] {
     let mut hash = [0; 16];
     hash.copy_from_slice(&digest[..16]);
     hash
+}
+
+/// What an event is about: a digest of its type and of the text or number in the payload's `field`; nothing where there is
+/// none, and the event then stands for itself alone.
+fn about(message: &Message, field: &str, body: &Bytes) -> Option<CoalesceKey> {
+    let value = nuncio_wire::payload::scalar(body, field)?;
+    let digest = Sha256::new()
+        .chain_update(message.event_type.as_str())
+        .chain_update([0])
+        .chain_update(value)
+        .finalize();
+    let text: String = digest[..ABOUT_BYTES]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    CoalesceKey::parse(&text)
 }
 
 fn routes(app: &AppEntry, message: &Message) -> Vec<(EndpointId, Routing)> {
@@ -197,6 +222,7 @@ fn claim_of(work: &Work) -> Claim {
         payload_retention: work.payload_retention,
         body_hash: work.body_hash,
         routes: work.routes.clone(),
+        coalesce: work.coalesce.clone(),
         app_version: work.app.version,
         token: work.token.clone(),
         redelivered: work.received.redelivered,
@@ -339,6 +365,9 @@ async fn fan_out(shared: &Shared, work: Work) -> Option<Work> {
     let mut properties = envelope.write();
     if let Some(event_id) = &message.event_id {
         properties.put_text(headers::EVENT_ID, event_id.clone());
+    }
+    if let Some(about) = &work.coalesce {
+        properties.put_text(headers::COALESCE, about.as_str());
     }
     let deadline = Instant::now() + PUBLISH_PATIENCE;
     let exchange = shared.parts.broker.names().deliveries();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio_broker::{Broker, BrokerError, Publisher};
-use nuncio_domain::RetryPolicy;
+use nuncio_domain::{CoalesceFields, RetryPolicy};
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_store::{Directory, Recorder, Store};
 
@@ -44,6 +44,8 @@ pub struct RouterParts {
     pub name: String,
     /// The retry schedule, whose rungs the sweep uses.
     pub policy: RetryPolicy,
+    /// Which event types are coalesced, and by which field.
+    pub coalesce: CoalesceFields,
     /// Bytes of a payload, at most.
     pub payload_bytes_max: usize,
 }

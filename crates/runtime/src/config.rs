@@ -116,6 +116,8 @@ pub struct Config {
     pub disable_after: Duration,
     /// How long messages and attempts are kept.
     pub retention: Duration,
+    /// Event types that are coalesced, each with the field of the payload that names what an event is about.
+    pub coalesce: Vec<(String, String)>,
     /// Networks that may be dialled although not public.
     pub egress_allow: Vec<IpNet>,
     /// Proxy for every request to an endpoint.
@@ -197,6 +199,7 @@ impl Config {
             sender_concurrency: reader.read("sender_concurrency", parse::sender_concurrency),
             disable_after: reader.read("disable_after", parse::positive_duration),
             retention: reader.read("retention", parse::retention),
+            coalesce: reader.read("coalesce", parse::coalesce),
             egress_allow: reader.read("egress_allow", parse::networks),
             egress_proxy: reader.read_optional("egress_proxy", parse::proxy),
             extra_root_ca: reader.read_optional("extra_root_ca", parse::path),

@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nuncio_broker::Received;
-use nuncio_domain::{AttemptNumber, DeliveryId, DeliveryState, DeliveryStatus, Outcome, UnixMillis};
+use nuncio_domain::coalesce::{may_coalesce, supersedes};
+use nuncio_domain::{
+    AttemptNumber, CoalesceKey, DeliveryId, DeliveryState, DeliveryStatus, Outcome, UnixMillis,
+};
 use nuncio_egress::{Attempted, Post};
 use nuncio_runtime::lifecycle::chain;
 use nuncio_store::StoreError;
-use nuncio_wire::{DeliveryEnvelope, EnvelopeError, headers};
+use nuncio_wire::{DeliveryEnvelope, EnvelopeError, HeaderValue, headers};
 
 use crate::Shared;
 use crate::prepared::Prepared;
@@ -48,6 +51,8 @@ pub(crate) enum What {
     },
     /// The endpoint was disabled while the delivery waited.
     Disabled(DeliveryEnvelope),
+    /// It waited, and a later event about the same thing takes its place.
+    Superseded(DeliveryEnvelope),
     /// Whether the endpoint is still disabled cannot be told now.
     Undecided,
     /// Not a delivery.
@@ -106,6 +111,13 @@ pub(crate) async fn deliver(
             received,
             prepared,
             what: What::MadeBefore { envelope, state },
+        };
+    }
+    if superseded(shared, &prepared, &envelope).await {
+        return Ended {
+            received,
+            prepared,
+            what: What::Superseded(envelope),
         };
     }
     let permits = if proven {
@@ -176,6 +188,28 @@ async fn made_before(
         .flatten()?;
     let superseded = state.status == DeliveryStatus::Superseded && state.series == envelope.series;
     (superseded || state.has_recorded(envelope.series, envelope.attempt)).then_some(state)
+}
+
+/// Whether a later event takes the place of this delivery. Redis being away means that nothing is known, and the attempt
+/// is made.
+async fn superseded(shared: &Shared, prepared: &Prepared, envelope: &DeliveryEnvelope) -> bool {
+    let about = match envelope.unknown.get(headers::COALESCE) {
+        Some(HeaderValue::Text(about)) => CoalesceKey::parse(about),
+        _ => None,
+    };
+    let Some(about) = about else { return false };
+    let now = UnixMillis(shared.parts.clock.now());
+    let overdue = now.since(envelope.due.unwrap_or(envelope.created_at));
+    if !may_coalesce(envelope.series, envelope.attempt, overdue) {
+        return false;
+    }
+    let endpoint = &prepared.entry.endpoint.id;
+    let latest = shared
+        .parts
+        .store
+        .latest(&envelope.app_id, endpoint, &about)
+        .await;
+    matches!(latest, Ok(Some(latest)) if supersedes(&latest, &envelope.message_id))
 }
 
 async fn post(

@@ -51,22 +51,34 @@ pub(crate) async fn settle(shared: &Shared, ended: Ended, streak: &Streak) {
             made_before(shared, &prepared, received, &envelope, state).await;
         }
         What::Disabled(envelope) => {
-            let state = DeliveryState {
-                status: DeliveryStatus::Disabled,
-                series: envelope.series,
-                attempt: AttemptNumber::nth(envelope.attempt.number() - 1),
-            };
-            let delivery = delivery(&prepared, &envelope);
-            shared
-                .parts
-                .recorder
-                .record_state(envelope.app_id, delivery, state)
-                .await;
-            received.acker.ack();
+            end(shared, &prepared, received, envelope, DeliveryStatus::Disabled).await;
+        }
+        What::Superseded(envelope) => {
+            metrics::counter!("nuncio_sender_superseded_total").increment(1);
+            end(shared, &prepared, received, envelope, DeliveryStatus::Superseded).await;
         }
         What::Undecided => received.acker.requeue(),
         What::Unreadable(error) => set_aside(shared, received, &error).await,
     }
+}
+
+/// Records that a delivery ended without another attempt.
+async fn end(
+    shared: &Shared,
+    prepared: &Prepared,
+    received: Received,
+    envelope: DeliveryEnvelope,
+    status: DeliveryStatus,
+) {
+    let state = DeliveryState {
+        status,
+        series: envelope.series,
+        attempt: AttemptNumber::nth(envelope.attempt.number() - 1),
+    };
+    let delivery = delivery(prepared, &envelope);
+    let recorder = &shared.parts.recorder;
+    recorder.record_state(envelope.app_id, delivery, state).await;
+    received.acker.ack();
 }
 
 fn delivery(prepared: &Prepared, envelope: &DeliveryEnvelope) -> DeliveryId {

@@ -228,6 +228,7 @@ impl Stage {
                 .iter()
                 .map(|endpoint| (endpoint.id.clone(), Routing::Matched))
                 .collect(),
+            coalesce: None,
             app_version: 1 + self.endpoints.len() as u64,
             redelivered: false,
             anonymous: true,

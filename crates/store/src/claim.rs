@@ -8,12 +8,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
-use nuncio_domain::{AppId, EndpointId, Message, MessageId, Routing};
-use nuncio_wire::record::{MessageRecord, encode_routing, field};
+use nuncio_domain::{AppId, CoalesceKey, EndpointId, Latest, Message, MessageId, Routing, UnixMillis};
+use nuncio_wire::record::{DeliveryRecord, MessageRecord, encode_routing, field};
 use redis::Cmd;
 
 use crate::link::Lane;
-use crate::script::{self, CLAIM, ROUTED};
+use crate::script::{self, CLAIM, LATEST, ROUTED};
 use crate::store::{Group, read};
 use crate::{Store, StoreError};
 
@@ -30,6 +30,8 @@ pub struct Claim {
     pub body_hash: [u8; 16],
     /// What routing decided for each endpoint of the app.
     pub routes: Vec<(EndpointId, Routing)>,
+    /// What it is about, if its type is coalesced.
+    pub coalesce: Option<CoalesceKey>,
     /// The version of the app that routing saw.
     pub app_version: u64,
     /// Unique to this router and this delivery from the broker: who repeats it is the same claimant.
@@ -110,6 +112,35 @@ impl Store {
         Ok(())
     }
 
+    /// The latest message about `key` that was routed to an endpoint, and how its delivery stands.
+    ///
+    /// # Errors
+    /// When Redis is away.
+    pub async fn latest(
+        &self,
+        app: &AppId,
+        endpoint: &EndpointId,
+        key: &CoalesceKey,
+    ) -> Result<Option<Latest>, StoreError> {
+        const ACTION: &str = "read the latest message of a key";
+        let mut cmd = script::call(&LATEST, &[&self.keys().latest(app, endpoint)]);
+        cmd.arg(key.as_str())
+            .arg(self.keys().app_prefix(app))
+            .arg(endpoint.as_str());
+        let group: Group = std::iter::once(cmd).collect();
+        let answers = self.groups(Lane::Calls, ACTION, vec![group]).await?;
+        let value = answers.into_iter().flatten().next();
+        let found: Vec<String> = read(ACTION, value)?;
+        let [message, text] = found.as_slice() else {
+            return Ok(None);
+        };
+        let record = DeliveryRecord::parse(text, UnixMillis(0));
+        let status = record.and_then(|record| record.state()).map(|state| state.status);
+        Ok(MessageId::parse(message)
+            .ok()
+            .map(|message| Latest { message, status }))
+    }
+
     /// The calls for some claims: for each app, which of the claims are its, and the calls that make them, in order.
     fn claim_calls<'a>(&self, claims: &'a [Claim], routed: bool) -> Vec<(&'a AppId, Vec<usize>, Group)> {
         let apps = by_app(
@@ -165,6 +196,7 @@ impl Store {
             .arg(&claim.token)
             .arg(flags);
         cmd.arg(claim.app_version).arg(message.created_at.0);
+        cmd.arg(claim.coalesce.as_ref().map_or("", CoalesceKey::as_str));
         cmd.arg(fields.len() * 2);
         for (name, value) in &fields {
             cmd.arg(*name).arg(value);

@@ -107,6 +107,11 @@ impl Keys {
         format!("{}:{{{app}}}:a:{endpoint}", self.namespace)
     }
 
+    /// HASH key → the latest message about it that was routed to an endpoint.
+    pub(crate) fn latest(&self, app: &AppId, endpoint: &EndpointId) -> String {
+        format!("{}:{{{app}}}:k:{endpoint}", self.namespace)
+    }
+
     /// HASH of the URLs that an endpoint had while its attempts were made.
     pub(crate) fn urls(&self, app: &AppId, endpoint: &EndpointId) -> String {
         format!("{}:{{{app}}}:u:{endpoint}", self.namespace)

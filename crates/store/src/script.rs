@@ -28,6 +28,7 @@ scripts! {
     CHANGE_FIELD => "change_field.lua",
     FORGET => "forget.lua",
     HEARTBEAT => "heartbeat.lua",
+    LATEST => "latest.lua",
     MARK => "mark.lua",
     RECORD => "record.lua",
     RESTORE_APP => "restore_app.lua",

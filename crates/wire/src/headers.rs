@@ -22,6 +22,8 @@ pub const CREATED: &str = "nuncio-created";
 pub const DUE: &str = "nuncio-due";
 /// Present on a delivery that was queued again from the record, so that the record is asked before it is sent.
 pub const AGAIN: &str = "nuncio-again";
+/// What an event of a coalesced type is about, as a digest.
+pub const COALESCE: &str = "nuncio-coalesce";
 /// The caller's own id of the event.
 pub const EVENT_ID: &str = "nuncio-event-id";
 /// The channels of an event: a list of texts, or one text with commas.

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod event;
 pub mod headers;
 pub mod operation;
+pub mod payload;
 pub mod record;
 
 pub use delivery::{DeliveryEnvelope, EnvelopeError};

@@ -90,7 +90,7 @@ const DURATION: &str = "a duration such as 500ms, 15s, 24h or 7d, longer than no
 const RETRY_DELAY: &str = "a duration from 1ms to 7d, such as 5s or 24h";
 
 /// Every key, in the order of the reference.
-pub static KEYS: [Key; 35] = [
+pub static KEYS: &[Key] = &[
     shown(
         key(
             "amqp_url",
@@ -243,6 +243,14 @@ pub static KEYS: [Key; 35] = [
         "7d",
         "a duration from 1m to 366d, such as 7d",
         "how long messages and attempts can be seen and replayed",
+    ),
+    key(
+        "coalesce",
+        "",
+        "comma-separated event types with a field of their payload each, such as sync.user=userId",
+        "of events that wait for an endpoint which fails, is paused or does not keep up, send only the last about the same \
+         thing: event types, and the payload's field that names the thing, such as \
+         `sync.user=userId,sync.organization=organizationId`",
     ),
     key(
         "egress_allow",

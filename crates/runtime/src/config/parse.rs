@@ -226,6 +226,25 @@ pub(super) fn networks(text: &str) -> Option<Vec<IpNet>> {
         .collect()
 }
 
+/// Event types, each with the field by which it is coalesced.
+pub(super) fn coalesce(text: &str) -> Option<Vec<(String, String)>> {
+    let is_type = |name: &str| {
+        (1..=256).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+    };
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let (name, field) = part.split_once('=')?;
+            let (name, field) = (name.trim(), field.trim());
+            (is_type(name) && !field.is_empty()).then(|| (name.to_owned(), field.to_owned()))
+        })
+        .collect()
+}
+
 /// Origins as browsers write them: scheme and authority, nothing else.
 pub(super) fn origins(text: &str) -> Option<Vec<String>> {
     text.split(',')
@@ -371,6 +390,16 @@ mod tests {
             "data:x",
         ] {
             assert_eq!(origins(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn coalesced_types_have_a_field_each() {
+        let user = ("sync.user".to_owned(), "userId".to_owned());
+        assert_eq!(coalesce(""), Some(Vec::new()));
+        assert_eq!(coalesce(" sync.user=userId, "), Some(vec![user]));
+        for bad in ["sync.user", "sync.user=", "=userId", "sync user=userId"] {
+            assert!(coalesce(bad).is_none(), "{bad}");
         }
     }
 

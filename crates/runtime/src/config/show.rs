@@ -58,7 +58,7 @@ impl Config {
     #[must_use]
     pub fn reference() -> String {
         let mut table = String::from("| key | default | meaning |\n|-|-|-|\n");
-        for key in &KEYS {
+        for key in KEYS {
             let default = match key.default {
                 Some("") => "empty".to_owned(),
                 Some(default) => format!("`{default}`"),

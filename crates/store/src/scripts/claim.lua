@@ -2,13 +2,15 @@
 -- KEYS: list of messages, unfinished deliveries, version of the app
 -- ARGV: prefix of the app's keys, seconds that anything is kept, length of the list, then for each message:
 --       id, event id or '', payload or '', its seconds, body hash, token, flags, version that the routes were made from,
---       when its deliveries are due, how many of the following are fields and values of the record, those, how many are
+--       when its deliveries are due, what it is about or '', how many of the following are fields and values of the record, those, how many are
 --       endpoints and texts, those.
 --       Flags: 'r' delivered before by the broker, 'n' nobody can know the id, 'd' the fan-out is done already.
 -- The claim is the field 'c': a token while a router has the message, '' once its fan-out is done.
 -- Answers for each message: 'N' new, 'A' and id again, 'D' duplicate, 'C' conflict, 'S' and version stale.
 local prefix, seconds, length = ARGV[1], ARGV[2], ARGV[3]
 local version = redis.call('GET', KEYS[3]) or '0'
+-- Keys of which the latest message is remembered per endpoint: with more, all are forgotten.
+local latest_max = 100000
 
 local function held(id)
   local fields = redis.call('HMGET', prefix .. 'm:' .. id, 'at', 'h', 'c')
@@ -24,11 +26,20 @@ local function find(id, event)
   return held(id), id
 end
 
+-- Remembers the message as the latest about something. Not one whose deliveries may have begun before it is recorded: it
+-- must not take the place of those that came in the meantime.
+local function remember(id, about, endpoint)
+  local key = prefix .. 'k:' .. endpoint
+  if redis.call('HLEN', key) >= latest_max then redis.call('DEL', key) end
+  redis.call('HSET', key, about, id)
+  redis.call('EXPIRE', key, seconds)
+end
+
 local function write(id, event, at, fields, routes, last)
   local payload, hash, token, done = ARGV[at + 2], ARGV[at + 4], ARGV[at + 5], string.find(ARGV[at + 6], 'd', 1, true)
   local key = prefix .. 'm:' .. id
   local record = {'HSET', key, 'h', hash, 'c', done and '' or token}
-  for i = fields, fields + ARGV[at + 9] - 1 do record[#record + 1] = ARGV[i] end
+  for i = fields, fields + ARGV[at + 10] - 1 do record[#record + 1] = ARGV[i] end
   local due = {'ZADD', KEYS[2]}
   for i = routes, last, 2 do
     record[#record + 1] = ARGV[i]
@@ -36,6 +47,7 @@ local function write(id, event, at, fields, routes, last)
     if string.sub(ARGV[i + 1], 1, 1) == 'p' then
       due[#due + 1] = ARGV[at + 8]
       due[#due + 1] = id .. ':' .. ARGV[i]
+      if not done and ARGV[at + 9] ~= '' then remember(id, ARGV[at + 9], ARGV[i]) end
     end
     if #record > 2000 then
       redis.call(unpack(record))
@@ -72,8 +84,8 @@ local answers = {}
 local at = 4
 while at <= #ARGV do
   local id, event, flags = ARGV[at], ARGV[at + 1], ARGV[at + 6]
-  local fields = at + 10
-  local routes = fields + ARGV[at + 9] + 1
+  local fields = at + 11
+  local routes = fields + ARGV[at + 10] + 1
   local known, owner
   -- Even an id that nobody knows may have been written by this very call, if its answer was lost.
   if not string.find(flags, 'n', 1, true) or redis.call('EXISTS', prefix .. 'm:' .. id) == 1 then

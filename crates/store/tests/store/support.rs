@@ -279,6 +279,7 @@ pub(crate) fn claim(message: &Message, version: u64, endpoints: &[&Endpoint]) ->
             .iter()
             .map(|endpoint| (endpoint.id.clone(), Routing::Matched))
             .collect(),
+        coalesce: None,
         app_version: version,
         token: format!("router-{}", unique()),
         redelivered: false,

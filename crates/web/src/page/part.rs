@@ -101,7 +101,11 @@ impl Badge {
                 "The endpoint was disabled before it could be delivered",
             ),
             DeliveryStatus::Deleted => Self::new("quiet", "Dropped", "The endpoint was deleted"),
-            DeliveryStatus::Superseded => Self::new("quiet", "Replaced", "It was sent again since"),
+            DeliveryStatus::Superseded => Self::new(
+                "quiet",
+                "Replaced",
+                "A later event about the same thing took its place, or it was sent again since",
+            ),
         }
     }
 

@@ -51,6 +51,7 @@ impl UseCases {
             payload_retention: None,
             body_hash: body_hash(message.event_type.as_str(), &payload),
             routes: vec![(endpoint.id.clone(), Routing::Matched)],
+            coalesce: None,
             app_version: 0,
             token: format!("example {}", message.id),
             redelivered: false,

@@ -98,6 +98,7 @@ impl<'a> Parts<'a> {
             life: self.life.clone(),
             name: self.name.clone(),
             payload_bytes_max: self.config.max_payload,
+            coalesce: wiring::coalesce_fields(self.config)?,
             policy: wiring::retry_policy(self.config)?,
         })
     }
