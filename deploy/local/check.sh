@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that is checked without running Nuncio: format, lints, dependencies, docs, shell scripts, file sizes.
+# Everything that is checked without running Nuncio: format, lints, dependencies, docs, scripts, file sizes, and what
+# it is deployed with.
 # All checks run even if one fails; the exit status tells whether all passed.
 set -euo pipefail
 # shellcheck source=deploy/local/lib.sh
@@ -61,6 +62,24 @@ documents() {
     node tests/e2e/api_documents/asyncapi.mjs "$(sed -n 's/^asyncapi=//p' <<<"$made")" docs/asyncapi.yaml
 }
 
+image() {
+    local made
+    made=$("$here/sdks.sh" manifests) || return
+    "$(sed -n 's/^manifests-python=//p' <<<"$made")/bin/hadolint" deploy/docker/Dockerfile
+}
+
+observability() {
+    promtool check rules deploy/observability/alerts.yaml || return
+    promtool test rules deploy/observability/alerts.test.yaml || return
+    python3 deploy/observability/check.py .
+}
+
+links() {
+    local files
+    mapfile -t files < <(git ls-files --cached --others --exclude-standard -- '*.md')
+    python3 deploy/local/check/links.py . "${files[@]}"
+}
+
 heading 'Checks'
 check 'format' cargo fmt --all --check
 check "no file over $lines_max lines" file_sizes
@@ -68,6 +87,10 @@ check 'shell scripts' scripts
 check 'lints' clippy
 check 'docs' docs
 check 'OpenAPI, AsyncAPI' documents
+check 'links between documents' links
+check 'image' image
+check 'Kubernetes manifests' deploy/kubernetes/validate/validate.sh
+check 'alerts, dashboard' observability
 check 'licences, duplicates, sources' deny licenses bans sources
 
 # The advisories come from a database on the network; elsewhere they cannot be checked, which is not a failure.

