@@ -24,6 +24,7 @@ mod delivery_wire;
 mod deploy_dashboard;
 mod deploy_image;
 mod deploy_permissions;
+mod metrics;
 mod portal;
 mod retry_ladder;
 mod retry_outcomes;

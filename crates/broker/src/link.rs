@@ -213,6 +213,8 @@ where
     }
 
     fn set(&self, state: LinkState) {
+        let connected = f64::from(u8::from(state == LinkState::Connected));
+        metrics::gauge!("nuncio_broker_connected", "role" => self.role.name()).set(connected);
         self.states.send_if_modified(|states| {
             let current = self.role.of(states);
             let changed = *current != state;

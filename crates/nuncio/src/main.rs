@@ -4,6 +4,7 @@
 //! data alone, and that an error is told once, with its whole chain.
 //! Refuses to know how anything works: it builds the parts of the other crates and hands them to each other.
 
+mod catalogue;
 mod cli;
 mod command;
 mod host;

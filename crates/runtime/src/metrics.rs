@@ -11,9 +11,11 @@ use tokio::time::MissedTickBehavior;
 
 use crate::{Lifecycle, process};
 
-/// Buckets of every histogram in seconds: from what stays in memory to a whole request timeout.
-const SECONDS_BUCKETS: [f64; 16] = [
-    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0,
+/// Buckets of every histogram in seconds: from what stays in memory, over a whole request timeout, to retries
+/// that went on for an hour.
+const SECONDS_BUCKETS: [f64; 19] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0,
+    600.0, 3_600.0,
 ];
 /// Buckets of every histogram in bytes.
 const BYTES_BUCKETS: [f64; 6] = [256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0];

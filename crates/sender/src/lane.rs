@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::deliver::{Ended, deliver};
+use crate::backlog::Sight;
+use crate::deliver::{Ended, What, deliver};
 use crate::membership::Members;
 use crate::prepared::Prepared;
 use crate::settle::settle;
@@ -32,6 +33,7 @@ pub(crate) async fn run(
     endpoint: watch::Receiver<Arc<Prepared>>,
     stop: CancellationToken,
     members: Members,
+    sight: Arc<Sight>,
 ) {
     let settings = &shared.parts.settings;
     let prefetch = u16::try_from(settings.endpoint_concurrency * PREFETCH_PER_PLACE).unwrap_or(u16::MAX);
@@ -58,6 +60,7 @@ pub(crate) async fn run(
             () = stop.cancelled() => break,
             Some(ended) = posting.next(), if !posting.is_empty() => {
                 note(&mut lane, &ended, now());
+                see(&sight, &lane, Some(&ended));
                 settling.push(settle(&shared, ended, &streak));
             }
             Some(()) = settling.next(), if !settling.is_empty() => {}
@@ -65,6 +68,7 @@ pub(crate) async fn run(
             received = consumer.recv(), if may_start => match received {
                 Some(received) => {
                     lane.started(now());
+                    see(&sight, &lane, None);
                     let prepared = Arc::clone(&endpoint.borrow());
                     posting.push(deliver(&shared, prepared, received, lane.is_proven()));
                 }
@@ -86,15 +90,17 @@ pub(crate) async fn run(
 }
 
 fn note(lane: &mut Lane, ended: &Ended, now: u64) {
-    let before = lane.breaker();
     match ended.outcome() {
         Some(outcome) => lane.ended(outcome, now),
         None => lane.skipped(),
     }
-    match (before, lane.breaker()) {
-        (Breaker::Closed, Breaker::Open) => metrics::gauge!("nuncio_sender_breakers_open").increment(1),
-        (Breaker::Open, Breaker::Closed) => metrics::gauge!("nuncio_sender_breakers_open").decrement(1),
-        _ => {}
+}
+
+/// Lets others see what the lane is at.
+fn see(sight: &Sight, lane: &Lane, ended: Option<&Ended>) {
+    sight.note(lane.under_way(), lane.breaker() == Breaker::Open);
+    if let Some(What::Attempted { envelope, .. }) = ended.map(|ended| &ended.what) {
+        sight.note_due(envelope.due.unwrap_or(envelope.created_at));
     }
 }
 

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use nuncio_domain::{EndpointId, assign};
 use nuncio_store::{Change, EndpointEntry};
 use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backlog::{self, Sight};
 use crate::membership::Members;
 use crate::prepared::Prepared;
 use crate::{Shared, lane};
@@ -20,6 +23,7 @@ use crate::{Shared, lane};
 struct Running {
     endpoint: watch::Sender<Arc<Prepared>>,
     stop: CancellationToken,
+    sight: Arc<Sight>,
 }
 
 struct Lanes {
@@ -27,6 +31,8 @@ struct Lanes {
     members: Members,
     running: HashMap<EndpointId, Running>,
     tasks: TaskTracker,
+    /// The last look at what waits in the lanes: one at a time.
+    looking: Option<JoinHandle<()>>,
 }
 
 /// Runs the lanes until told to stop, then waits until each has finished what it had begun.
@@ -40,7 +46,10 @@ pub(crate) async fn run(shared: Arc<Shared>, members: Members) {
         members,
         running: HashMap::new(),
         tasks: TaskTracker::new(),
+        looking: None,
     };
+    let mut looks = tokio::time::interval(backlog::EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     lanes.reconcile_all();
     loop {
         tokio::select! {
@@ -52,7 +61,11 @@ pub(crate) async fn run(shared: Arc<Shared>, members: Members) {
                 Ok(Change::Reloaded) | Err(broadcast::error::RecvError::Lagged(_)) => lanes.reconcile_all(),
                 Err(broadcast::error::RecvError::Closed) => break,
             },
+            _ = looks.tick() => lanes.look(),
         }
+    }
+    if let Some(looking) = lanes.looking.take() {
+        looking.abort();
     }
     lanes.running.clear();
     lanes.tasks.close();
@@ -111,15 +124,37 @@ impl Lanes {
     fn start(&mut self, id: &EndpointId, prepared: Arc<Prepared>) {
         let (endpoint, changes) = watch::channel(prepared);
         let stop = CancellationToken::new();
+        let sight = Arc::new(Sight::default());
         self.tasks.spawn(lane::run(
             Arc::clone(&self.shared),
             id.clone(),
             changes,
             stop.clone(),
             self.members.clone(),
+            Arc::clone(&sight),
         ));
-        self.running.insert(id.clone(), Running { endpoint, stop });
+        let running = Running {
+            endpoint,
+            stop,
+            sight,
+        };
+        self.running.insert(id.clone(), running);
         metrics::gauge!("nuncio_sender_lanes").set(self.running.len() as f64);
+    }
+
+    /// Looks at what waits in the lanes, unless the last look goes on.
+    fn look(&mut self) {
+        if self
+            .looking
+            .as_ref()
+            .is_some_and(|looking| !looking.is_finished())
+        {
+            return;
+        }
+        let lanes = self.running.iter();
+        let lanes = lanes.map(|(id, running)| (id.clone(), Arc::clone(&running.sight)));
+        let look = backlog::show(Arc::clone(&self.shared), lanes.collect());
+        self.looking = Some(self.tasks.spawn(look));
     }
 
     fn stop(&mut self, id: &EndpointId) {

@@ -6,6 +6,7 @@
 //! attempt already recorded is not made again, and that one endpoint's trouble keeps to its own lane.
 //! Refuses to know routing and the API. Any number of senders share the work.
 
+mod backlog;
 mod deliver;
 mod lane;
 mod lanes;

@@ -75,6 +75,7 @@ async fn end(
         series: envelope.series,
         attempt: AttemptNumber::nth(envelope.attempt.number() - 1),
     };
+    metrics::counter!("nuncio_sender_deliveries_total", "status" => label(status)).increment(1);
     let delivery = delivery(prepared, &envelope);
     let recorder = &shared.parts.recorder;
     recorder.record_state(envelope.app_id, delivery, state).await;
@@ -112,6 +113,7 @@ impl Work<'_> {
             Verdict::DisableEndpoint => DeliveryStatus::Disabled,
             Verdict::Exhausted => DeliveryStatus::Exhausted,
         };
+        metrics::counter!("nuncio_sender_deliveries_total", "status" => label(status)).increment(1);
         let state = DeliveryState {
             status,
             series: self.envelope.series,
@@ -319,6 +321,7 @@ async fn set_aside(shared: &Shared, received: Received, error: &EnvelopeError) {
         .await
     {
         Ok(()) => {
+            metrics::counter!("nuncio_sender_set_aside_total").increment(1);
             tracing::warn!(%error, "a message that is not a delivery was set aside");
             received.acker.ack();
         }
@@ -329,6 +332,19 @@ async fn set_aside(shared: &Shared, received: Received, error: &EnvelopeError) {
             );
             received.acker.requeue();
         }
+    }
+}
+
+/// A status as a label: what an attempt, or the decision against one, made of a delivery.
+fn label(status: DeliveryStatus) -> &'static str {
+    match status {
+        DeliveryStatus::Pending => "pending",
+        DeliveryStatus::Delivered => "delivered",
+        DeliveryStatus::Retrying { .. } => "retrying",
+        DeliveryStatus::Exhausted => "exhausted",
+        DeliveryStatus::Disabled => "disabled",
+        DeliveryStatus::Deleted => "deleted",
+        DeliveryStatus::Superseded => "superseded",
     }
 }
 
@@ -343,6 +359,8 @@ fn count(envelope: &DeliveryEnvelope, attempted: &Attempted, started_at: UnixMil
     {
         let waited = ended_at.since(envelope.due.unwrap_or(envelope.created_at));
         metrics::histogram!("nuncio_sender_delivery_latency_seconds").record(waited.as_secs_f64());
+        let whole = ended_at.since(envelope.created_at);
+        metrics::histogram!("nuncio_sender_event_latency_seconds").record(whole.as_secs_f64());
     }
     if let Some(due) = envelope.due {
         metrics::histogram!("nuncio_sender_retry_lateness_seconds")

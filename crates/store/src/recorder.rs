@@ -212,6 +212,7 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
                     }
                 }
                 Err(error) if error.is_unavailable() => {
+                    metrics::counter!("nuncio_store_flush_failures_total").increment(1);
                     away(&shared, &error);
                     shared.queue().put_back(batch);
                     if deadline.is_some_and(|end| Instant::now() + pause > end) {

@@ -4,6 +4,7 @@
 //! then the roles; and back. Guarantees that readiness is not claimed before every role of the process has what it needs.
 //! Refuses to know what the roles do.
 
+mod depths;
 mod parts;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use self::parts::Parts;
+use crate::catalogue;
 use crate::command::block_on;
 use crate::wiring::{self, Services};
 
@@ -46,7 +48,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    fn has(self, part: Self) -> bool {
+    pub(crate) fn has(self, part: Self) -> bool {
         self == part || self == Self::All
     }
 }
@@ -79,6 +81,7 @@ async fn serve(role: Role, config: Config) -> anyhow::Result<ExitCode> {
     let services = Services::new();
     let health = Health::new();
     let metrics = Metrics::install().context("failed to install the metrics recorder")?;
+    catalogue::describe(role);
     metrics::gauge!("nuncio_build_info", "version" => env!("CARGO_PKG_VERSION"), "role" => role.to_string())
         .set(1.0);
     metrics.keep_up(&life);
@@ -147,6 +150,7 @@ async fn start(
     if role.has(Role::Api) {
         life.start("api", nuncio_web::serve(parts.web(&directory)?));
         takes_connections(config.listen, life).await;
+        depths::watch(parts.broker.clone(), wiring::retry_policy(config)?.rungs(), life);
     }
     if role.has(Role::Router) {
         life.start("router", nuncio_router::run(parts.router(&directory)?));

@@ -26,7 +26,7 @@ pub(super) struct Parts<'a> {
     life: &'a Lifecycle,
     services: &'a Services,
     pub(super) store: Store,
-    broker: Broker,
+    pub(super) broker: Broker,
     recorder: Recorder,
     clock: Clock,
     dice: Dice,
