@@ -1,27 +1,33 @@
 //! Questions and declarations, apart from the flow of messages.
 //!
-//! Owns the channels for them, so that a refusal, which closes a channel, disturbs neither consumers nor publishers.
-//! Guarantees an answer within a deadline. Refuses to know which objects are Nuncio's.
+//! Owns the connection for them, dialled when it is first needed, so that a refusal, which closes a channel, disturbs
+//! neither consumers nor publishers. Guarantees an answer within a deadline, that questions never run out of channels
+//! however many are refused, and that there are never more than [`LINES_MAX`] such connections.
+//! Refuses to know which objects are Nuncio's.
+
+mod line;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use lapin::Channel;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::acker::{Acker, Settle};
 use crate::broker::Shared;
 use crate::convert::from_amqp;
+use crate::dial::Address;
 use crate::error::{AmqpError, BrokerError, Refusal, refusal};
 use crate::link::Session;
 use crate::message::Received;
 
-/// Channels that operations are spread over.
-const CHANNELS: usize = 8;
+use line::{Line, Slot};
+
+/// Connections at the same time: the one in use, and one on which the last operations are ending.
+const LINES_MAX: usize = 2;
 /// How long one operation may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Between two looks at a channel that closes.
@@ -38,21 +44,26 @@ pub struct QueueDepth {
     pub consumers: u32,
 }
 
-/// The channels for operations on one connection.
+/// Where operations are performed while a session lasts.
 pub(crate) struct Desk {
-    slots: [Mutex<Option<Arc<Channel>>>; CHANNELS],
-    /// Passive declarations of what may be missing close their channel: they have some of their own, one question at a
-    /// time on each, so that none fails by another's fault.
-    probes: [Mutex<Option<Arc<Channel>>>; CHANNELS],
-    next: AtomicUsize,
+    address: Address,
+    line: Mutex<Option<Arc<Line>>>,
+    places: Arc<Semaphore>,
 }
 
 impl Desk {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(address: Address) -> Self {
         Self {
-            slots: std::array::from_fn(|_| Mutex::new(None)),
-            probes: std::array::from_fn(|_| Mutex::new(None)),
-            next: AtomicUsize::new(0),
+            address,
+            line: Mutex::new(None),
+            places: Arc::new(Semaphore::new(LINES_MAX)),
+        }
+    }
+
+    /// Ends the connection, as the session's has ended.
+    pub(crate) async fn close(&self) {
+        if let Some(line) = self.line.lock().await.take() {
+            line.cut();
         }
     }
 
@@ -67,8 +78,56 @@ impl Desk {
     where
         F: Future<Output = lapin::Result<T>>,
     {
-        let slot = &self.slots[self.next.fetch_add(1, Ordering::Relaxed) % CHANNELS];
-        perform(slot, session, attempt, objects, operation).await
+        let timed_out = || BrokerError::TimedOut {
+            attempt: attempt.to_owned(),
+            waited: DEADLINE,
+        };
+        let lost = |source| BrokerError::Failed {
+            attempt: attempt.to_owned(),
+            source: AmqpError(source),
+        };
+        let mut last = None;
+        for _ in 0..TRIES {
+            let line = timeout(DEADLINE, self.line(session))
+                .await
+                .map_err(|_| timed_out())??;
+            let slot = line.slot();
+            let opened = timeout(DEADLINE, channel_in(slot, &line))
+                .await
+                .map_err(|_| timed_out())?;
+            let channel = match opened {
+                Ok(channel) => channel,
+                Err(error) if line.connection.status().connected() => {
+                    last = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(lost(error)),
+            };
+            match timeout(DEADLINE, operation(channel.clone())).await {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => {
+                    line.refused();
+                    if let Some(object) = concerned(&error, objects) {
+                        return Err(BrokerError::from_amqp(attempt, object, error));
+                    }
+                    if !line.connection.status().connected() {
+                        return Err(lost(error));
+                    }
+                    last = Some(error);
+                }
+                Err(_) => {
+                    // Whoever asks next does not wait behind an answer that never comes.
+                    let mut slot = slot.lock().await;
+                    if slot.as_ref().is_some_and(|open| Arc::ptr_eq(open, &channel)) {
+                        *slot = None;
+                    }
+                    return Err(timed_out());
+                }
+            }
+        }
+        Err(last.map_or_else(timed_out, |error| {
+            BrokerError::from_amqp(attempt, &objects.join(", "), error)
+        }))
     }
 
     /// How full `queue` is; nothing when it does not exist.
@@ -86,17 +145,18 @@ impl Desk {
         })?;
         let failed = |error| BrokerError::from_amqp("asking for a queue's depth", queue, error);
         let asking = async {
-            let probe = &self.probes[self.next.fetch_add(1, Ordering::Relaxed) % CHANNELS];
-            let mut open = probe.lock().await;
+            let line = self.line(session).await?;
+            let mut open = line.probe().lock().await;
             let channel = match open.take() {
                 Some(channel) if channel.status().connected() => channel,
-                _ => Arc::new(session.connection.create_channel().await.map_err(failed)?),
+                _ => open_on(&line).await.map_err(failed)?,
             };
             let asked = channel.queue_declare(name, options, FieldTable::default()).await;
             if asked.is_ok() {
                 // Not kept after a refusal, which closes it, nor when this is cancelled.
                 *open = Some(channel);
             } else {
+                line.refused();
                 // lapin agrees to the closing in the background: until then its number is taken.
                 while channel.status().closing() {
                     sleep(CLOSING).await;
@@ -119,68 +179,49 @@ impl Desk {
             Err(error) => Err(error),
         }
     }
-}
 
-async fn perform<T, F>(
-    slot: &Mutex<Option<Arc<Channel>>>,
-    session: &Session,
-    attempt: &str,
-    objects: &[&str],
-    operation: impl Fn(Arc<Channel>) -> F,
-) -> Result<T, BrokerError>
-where
-    F: Future<Output = lapin::Result<T>>,
-{
-    let timed_out = || BrokerError::TimedOut {
-        attempt: attempt.to_owned(),
-        waited: DEADLINE,
-    };
-    let mut last = None;
-    for _ in 0..TRIES {
-        let opened = timeout(DEADLINE, channel_in(slot, session))
-            .await
-            .map_err(|_| timed_out())?;
-        let channel = opened.map_err(|source| BrokerError::Failed {
-            attempt: attempt.to_owned(),
-            source: AmqpError(source),
-        })?;
-        match timeout(DEADLINE, operation(channel.clone())).await {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) if let Some(object) = concerned(&error, objects) => {
-                return Err(BrokerError::from_amqp(attempt, object, error));
-            }
-            Ok(Err(error)) if !session.connection.status().connected() => {
-                return Err(BrokerError::Failed {
-                    attempt: attempt.to_owned(),
-                    source: AmqpError(error),
-                });
-            }
-            Ok(Err(error)) => last = Some(error),
-            Err(_) => {
-                // Whoever asks next does not wait behind an answer that never comes.
-                let mut slot = slot.lock().await;
-                if slot.as_ref().is_some_and(|open| Arc::ptr_eq(open, &channel)) {
-                    *slot = None;
-                }
-                return Err(timed_out());
-            }
+    /// The connection to use now: a fresh one after many refusals. What is under way on the one before ends there.
+    async fn line(&self, session: &Session) -> Result<Arc<Line>, BrokerError> {
+        let over = || BrokerError::NotConnected {
+            problem: "the connection was closed".to_owned(),
+        };
+        let mut current = self.line.lock().await;
+        if session.over.is_cancelled() {
+            return Err(over());
         }
+        if let Some(line) = current.as_ref().filter(|line| line.is_usable()) {
+            return Ok(line.clone());
+        }
+        *current = None;
+        let opening = async {
+            let place = self.places.clone().acquire_owned().await.map_err(|_| over())?;
+            Line::open(&self.address, place).await.map(Arc::new)
+        };
+        let line = tokio::select! {
+            () = session.over.cancelled() => return Err(over()),
+            opened = opening => opened?,
+        };
+        *current = Some(line.clone());
+        Ok(line)
     }
-    Err(last.map_or_else(timed_out, |error| {
-        BrokerError::from_amqp(attempt, &objects.join(", "), error)
-    }))
 }
 
-async fn channel_in(slot: &Mutex<Option<Arc<Channel>>>, session: &Session) -> lapin::Result<Arc<Channel>> {
+async fn channel_in(slot: &Slot, line: &Line) -> lapin::Result<Arc<Channel>> {
     let mut slot = slot.lock().await;
     if let Some(channel) = slot.as_ref()
         && channel.status().connected()
     {
         return Ok(channel.clone());
     }
-    let channel = Arc::new(session.connection.create_channel().await?);
+    let channel = open_on(line).await?;
     *slot = Some(channel.clone());
     Ok(channel)
+}
+
+/// Another channel; a connection that has none left is left.
+async fn open_on(line: &Line) -> lapin::Result<Arc<Channel>> {
+    let opened = line.connection.create_channel().await;
+    opened.map(Arc::new).inspect_err(|_| line.leave())
 }
 
 /// Which of these objects a refusal is about; none, if it is about what else was asked on the same channel.
@@ -207,14 +248,19 @@ pub(crate) async fn take(
         object: queue.to_owned(),
     })?;
     let taking = async {
-        let channel = Arc::new(session.connection.create_channel().await.map_err(failed)?);
+        let line = session.desk.line(session).await?;
+        let channel = open_on(&line).await.map_err(failed)?;
         let (settle, answering) = Settle::to(channel.clone(), session.over.clone(), shared.unsent.clone());
         // Ends, and with it the channel, when the last acker is gone.
-        shared.spawn(answering);
+        let held = line.clone();
+        shared.spawn(async move {
+            answering.await;
+            drop(held);
+        });
         let mut taken = Vec::new();
         while taken.len() < max {
             let got = channel.basic_get(name.clone(), BasicGetOptions { no_ack: false });
-            let Some(message) = got.await.map_err(failed)? else {
+            let Some(message) = got.await.inspect_err(|_| line.refused()).map_err(failed)? else {
                 break;
             };
             let delivery = message.delivery;

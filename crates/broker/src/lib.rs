@@ -2,7 +2,8 @@
 //!
 //! Owns the spelling and the arguments of every exchange and queue, one supervised connection for publishing and one
 //! for consuming, the resending of what was not confirmed, and the batching of acknowledgements. The only user of
-//! lapin.
+//! lapin. A process has three connections to RabbitMQ at most, for a moment four: questions and declarations have one of
+//! their own beside the one that consumes, which is replaced after many refusals.
 //! Guarantees that a publish is reported as done only after the broker confirmed it and did not return it; that an
 //! acknowledgement never reaches another channel than the one its message came from; that a consumer subscribes again
 //! by itself after whatever ended it; that [`Broker::state`] tells the truth.

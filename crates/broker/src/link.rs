@@ -1,8 +1,8 @@
 //! A connection that comes back.
 //!
 //! Owns the supervision of one connection: dial, prepare, watch, tear down, wait, again. Guarantees that whatever ends
-//! a connection (reset, silence found by heartbeat, a broker that goes away) is followed by another one, that users of
-//! the old one are told, and that the state says what is so.
+//! a connection (reset, silence found by heartbeat, a broker that goes away, channels that cannot be opened any more) is
+//! followed by another one, that users of the old one are told, and that the state says what is so.
 //! Refuses to know what the connection is used for.
 
 use std::collections::HashSet;
@@ -60,13 +60,25 @@ pub(crate) struct Session {
     pub(crate) connection: Connection,
     /// Cancelled when the connection is over.
     pub(crate) over: CancellationToken,
-    /// Channels to declare and ask on.
+    /// Where to declare and ask: on a connection of its own.
     pub(crate) desk: Desk,
     /// Channels to consume on.
     pub(crate) channels: ConsumeChannels,
     /// Rungs declared on this connection, by milliseconds.
     pub(crate) rungs: Mutex<HashSet<u128>>,
     socket: Socket,
+    useless: CancellationToken,
+}
+
+impl Session {
+    /// No channel could be opened: if the connection claims to be up, another one is needed. lapin never uses the number
+    /// of a channel again that the broker closed, so that a connection may run out of them.
+    pub(crate) fn no_channel(&self, error: &lapin::Error) {
+        if self.connection.status().connected() {
+            tracing::warn!(%error, "no channel can be opened on a connection that is up: it is replaced");
+            self.useless.cancel();
+        }
+    }
 }
 
 /// Where to find the connection that is up now.
@@ -155,10 +167,11 @@ where
         let session = Arc::new(Session {
             connection,
             over: CancellationToken::new(),
-            desk: Desk::new(),
+            desk: Desk::new(address.clone()),
             channels: ConsumeChannels::default(),
             rungs: Mutex::default(),
             socket,
+            useless: CancellationToken::new(),
         });
         if let Err(error) = (self.prepare)(session.clone()).await {
             self.end(&session).await;
@@ -174,6 +187,9 @@ where
         loop {
             let event = tokio::select! {
                 () = self.stop.cancelled() => return None,
+                () = session.useless.cancelled() => {
+                    return Some("no channel could be opened on the connection".to_owned());
+                }
                 event = events.next() => event,
                 () = tokio::time::sleep(CHECK) => None,
             };
@@ -210,6 +226,7 @@ where
         }
         session.over.cancel();
         session.socket.cut();
+        session.desk.close().await;
     }
 
     fn set(&self, state: LinkState) {

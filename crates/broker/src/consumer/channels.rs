@@ -143,6 +143,7 @@ async fn open(shared: &Arc<Shared>, session: &Session, prefetch: u16) -> Result<
             attempt: attempt(),
             waited: DEADLINE,
         })?
+        .inspect_err(|error| session.no_channel(error))
         .map_err(|source| BrokerError::Failed {
             attempt: attempt(),
             source: AmqpError(source),

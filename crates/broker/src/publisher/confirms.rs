@@ -105,7 +105,10 @@ impl Confirms {
                         return;
                     }
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "no channel to publish on"),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "no channel to publish on");
+                    session.no_channel(&error);
+                }
                 Err(_) => tracing::warn!("no channel to publish on was opened in time"),
             }
             tokio::select! {

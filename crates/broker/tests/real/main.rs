@@ -6,6 +6,7 @@ mod consuming;
 mod faults;
 mod ladder;
 mod publishing;
+mod refusals;
 mod scale;
 mod topology;
 
