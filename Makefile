@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/nuncio/target
 
-.PHONY: help demo test check bench screenshots up down
+.PHONY: help demo test check bench screenshots release sbom up down
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ bench: ## The benchmark: one table
 
 screenshots: ## Pictures of every page of the portal and the console, looked at by axe-core too
 	@deploy/local/screenshots.sh
+
+release: ## Binary, manual pages, completions, bill of materials and checksums, in dist/
+	@deploy/local/release.sh
+
+sbom: ## The bill of materials alone, CycloneDX, in dist/
+	@deploy/local/release.sh sbom
 
 up: ## Private servers and `nuncio all`, kept running in the background
 	@deploy/local/up.sh

@@ -130,6 +130,7 @@ virtual_environment() {
 
 check() {
     want shellcheck shellcheck
+    want systemd-analyze systemd
     want jq jq
     want_venv
     want node nodejs

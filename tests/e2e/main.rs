@@ -22,6 +22,7 @@ mod delivery_stage;
 mod delivery_stale;
 mod delivery_wire;
 mod deploy_dashboard;
+mod deploy_guides;
 mod deploy_image;
 mod deploy_permissions;
 mod metrics;

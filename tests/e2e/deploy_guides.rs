@@ -1,0 +1,109 @@
+//! The guides say what is so: their commands are run as they stand there, against a real pipeline.
+
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
+use std::process::Command;
+
+use e2e::{Deployment, Nuncio};
+use serde_json::Value;
+
+const TESSERAL: &str = include_str!("../../docs/tesseral.md");
+const SELF_HOSTING: &str = include_str!("../../docs/self-hosting.md");
+const KUBERNETES: &str = include_str!("../../docs/kubernetes.md");
+const DEFINITIONS: &str = include_str!("../../deploy/rabbitmq/definitions.json");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_guides_do_what_they_say() {
+    let deployment = Deployment::shared().await.unwrap();
+    let nuncio = deployment.start("all").await.unwrap();
+
+    let said = run(&deployment, &nuncio, &block(TESSERAL, "## 3. Try it")).await;
+    let [message, portal] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("{said}");
+    };
+    assert!(message.starts_with("msg_"), "{said}");
+    assert!(
+        portal.starts_with(&nuncio.api_url()) && portal.contains("/portal#"),
+        "{said}"
+    );
+
+    let said = run(
+        &deployment,
+        &nuncio,
+        &block(SELF_HOSTING, "## 4. First deliveries"),
+    )
+    .await;
+    let [portal, published] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("{said}");
+    };
+    assert!(portal.contains("/portal#"), "{said}");
+    assert!(!published.is_empty(), "{said}");
+}
+
+#[test]
+fn the_rights_that_the_guide_gives_are_those_that_were_tried() {
+    let definitions: Value = serde_json::from_str(DEFINITIONS).unwrap();
+    let widest = &definitions["permissions"][0];
+    let right = |name: &str| format!("'{}'", widest[name].as_str().unwrap());
+    let command = format!(
+        "rabbitmqctl set_permissions nuncio {} {} {}\n",
+        right("configure"),
+        right("write"),
+        right("read")
+    );
+    assert!(SELF_HOSTING.contains(&command), "not in the guide: {command}");
+}
+
+#[test]
+fn the_guides_speak_of_the_version_that_this_is() {
+    for (name, guide) in [
+        ("kubernetes", KUBERNETES),
+        (
+            "values",
+            include_str!("../../deploy/kubernetes/overlays/production/values.env.example"),
+        ),
+    ] {
+        let image = concat!("registry.example.com/nuncio:", env!("CARGO_PKG_VERSION"));
+        assert!(guide.contains(image), "{name} does not name {image}");
+    }
+    let section = concat!("\n## ", env!("CARGO_PKG_VERSION"), "\n");
+    assert!(
+        include_str!("../../CHANGELOG.md").contains(section),
+        "CHANGELOG.md has no section {section:?}"
+    );
+}
+
+/// The first block of commands under `heading`.
+fn block(guide: &str, heading: &str) -> String {
+    let section = guide.split_once(&format!("{heading}\n")).unwrap().1;
+    let commands = section.split_once("```sh\n").unwrap().1;
+    commands.split_once("```").unwrap().0.to_owned()
+}
+
+/// What `commands` print, with the pipeline where the guide has it.
+async fn run(deployment: &Deployment, nuncio: &Nuncio, commands: &str) -> String {
+    let here = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(deployment.program(), here.path().join("nuncio")).unwrap();
+    let mut command = Command::new("bash");
+    command.args(["-euo", "pipefail", "-c"]);
+    command.arg(commands.replace("http://127.0.0.1:8071", &nuncio.api_url()));
+    for key in [
+        "NUNCIO_AMQP_URL",
+        "NUNCIO_REDIS_URL",
+        "NUNCIO_NAMESPACE",
+        "NUNCIO_MAIN_SECRET",
+    ] {
+        command.env(key, deployment.setting(key));
+    }
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", here.path().display()));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{commands}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
