@@ -37,16 +37,17 @@ use_cargo() {
     export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 }
 
-# build_nuncio PROFILE COPY: builds the binary (dev or release) and copies it. The copy stays what it is, though another
+# build_nuncio PROFILE COPY [OPTION…]: builds the binary (dev or release) and copies it; options go to cargo. The copy stays what it is, though another
 # clone builds into the same directory; the lock keeps the two steps together.
 build_nuncio() {
     local profile=$1 copy=$2 directory=debug
+    shift 2
     [[ $profile != release ]] || directory=release
     mkdir -p "$CARGO_TARGET_DIR"
     (
         flock 8
         cd "$root" || exit
-        cargo build --locked --profile "$profile" --package nuncio --bin nuncio 8>&-
+        cargo build --locked --profile "$profile" --package nuncio --bin nuncio "$@" 8>&-
         install -m 755 "$CARGO_TARGET_DIR/$directory/nuncio" "$copy"
     ) 8>"$CARGO_TARGET_DIR/.nuncio-build.lock"
 }

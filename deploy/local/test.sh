@@ -31,6 +31,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 heading 'Build'
+# First the one with crash points, so that the default one is what stays in the build directory.
+build_nuncio dev "$run/nuncio-failpoints" --features failpoints
 build_nuncio dev "$run/nuncio"
 cargo test --locked --workspace --no-run
 
@@ -43,7 +45,7 @@ ok 'RabbitMQ and Redis answer'
 heading 'Tests'
 mkdir "$run/tmp"
 export NUNCIO_TEST_AMQP_URL=${NUNCIO_AMQP_URL:?} NUNCIO_TEST_REDIS_URL=${NUNCIO_REDIS_URL:?}
-export NUNCIO_BIN=$run/nuncio TMPDIR=$run/tmp
+export NUNCIO_BIN=$run/nuncio NUNCIO_FAILPOINTS_BIN=$run/nuncio-failpoints TMPDIR=$run/tmp
 # Not what the binary under test should find by itself.
 unset NUNCIO_AMQP_URL NUNCIO_REDIS_URL
 

@@ -12,31 +12,60 @@ use std::{
 use serde_json::Value;
 
 /// Which crates of the workspace each crate may depend on.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("domain", &[]),
+    ("failpoints", &[]),
     ("wire", &["domain"]),
     ("signing", &["domain"]),
-    ("egress", &["domain"]),
+    ("egress", &["domain", "failpoints"]),
     ("store", &["wire", "domain"]),
-    ("broker", &["wire", "domain"]),
+    ("broker", &["wire", "domain", "failpoints"]),
     ("runtime", &[]),
     ("producer", &["broker", "wire", "domain"]),
-    ("router", &["broker", "store", "wire", "domain", "runtime"]),
+    (
+        "router",
+        &["broker", "store", "wire", "domain", "failpoints", "runtime"],
+    ),
     (
         "sender",
         &[
-            "broker", "store", "signing", "egress", "wire", "domain", "runtime",
+            "broker",
+            "store",
+            "signing",
+            "egress",
+            "wire",
+            "domain",
+            "failpoints",
+            "runtime",
         ],
     ),
     (
         "web",
-        &["producer", "store", "signing", "egress", "domain", "runtime"],
+        &[
+            "producer",
+            "store",
+            "signing",
+            "egress",
+            "domain",
+            "failpoints",
+            "runtime",
+        ],
     ),
     (
         "nuncio",
         &[
-            "broker", "domain", "egress", "producer", "router", "runtime", "sender", "signing", "store",
-            "web", "wire",
+            "broker",
+            "domain",
+            "egress",
+            "failpoints",
+            "producer",
+            "router",
+            "runtime",
+            "sender",
+            "signing",
+            "store",
+            "web",
+            "wire",
         ],
     ),
 ];

@@ -68,7 +68,8 @@ impl Ledger {
         receiver.answer_with(path, move |_, request| plan(ledger.note(request)));
     }
 
-    fn note(&self, request: &Received) -> usize {
+    /// Notes a request; answers how many came for the same delivery so far, this one among them.
+    pub(crate) fn note(&self, request: &Received) -> usize {
         let arrival = Arrival {
             at: request.at,
             id: request.id().to_owned(),
@@ -93,6 +94,14 @@ impl Ledger {
     /// How many requests arrived in all.
     pub(crate) fn total(&self) -> usize {
         self.arrivals().values().map(Vec::len).sum()
+    }
+
+    /// What arrived how often, and under which id.
+    pub(crate) fn copies(&self) -> Vec<((String, String), Vec<Arrival>)> {
+        self.arrivals()
+            .iter()
+            .map(|(delivery, arrivals)| (delivery.clone(), arrivals.clone()))
+            .collect()
     }
 
     /// Waits until so many different deliveries arrived.

@@ -3,6 +3,8 @@
 //! Owns the namespace, the main secret and the settings. Guarantees that two deployments share nothing but, at most,
 //! the servers. Refuses to know which processes run: that is [`crate::Nuncio`]'s.
 
+mod build;
+
 use std::{
     collections::BTreeMap,
     io::Write,
@@ -16,6 +18,7 @@ use rand::RngExt;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
+use self::build::Flavour;
 use crate::{
     Broker, Nuncio, Publisher, Redis,
     process::{AtParentsDeath, mortal},
@@ -26,6 +29,9 @@ static SHARED: OnceCell<(Broker, Redis)> = OnceCell::const_new();
 
 /// The binary under test.
 static BINARY: OnceCell<PathBuf> = OnceCell::const_new();
+
+/// The same with crash points.
+static CRASHING: OnceCell<PathBuf> = OnceCell::const_new();
 
 /// A namespace with its settings. Cheap to make; start processes with [`Deployment::start`].
 #[derive(Debug, Clone)]
@@ -65,7 +71,10 @@ impl Deployment {
     /// # Errors
     /// When the binary cannot be built.
     pub async fn at(amqp_url: &str, redis_url: &str) -> Result<Self> {
-        let binary = BINARY.get_or_try_init(binary).await?.clone();
+        let binary = BINARY
+            .get_or_try_init(|| build::binary(Flavour::Default))
+            .await?
+            .clone();
         let namespace = format!("t{}", random_hex(6));
         let settings = [
             ("NUNCIO_AMQP_URL", amqp_url),
@@ -108,6 +117,25 @@ impl Deployment {
     /// The binary under test.
     #[must_use]
     pub fn program(&self) -> &Path {
+        &self.binary
+    }
+
+    /// With the binary that has crash points: what it is started with says which one ends it (`FAILPOINTS`, see
+    /// [`Deployment::with`]).
+    ///
+    /// # Errors
+    /// When that binary cannot be built.
+    pub async fn crashing(self) -> Result<Self> {
+        let binary = CRASHING
+            .get_or_try_init(|| build::binary(Flavour::Failpoints))
+            .await?
+            .clone();
+        Ok(Self { binary, ..self })
+    }
+
+    /// The binary that its processes run.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
         &self.binary
     }
 
@@ -222,45 +250,6 @@ impl Deployment {
         }
         command.envs(&self.settings).env("RUST_BACKTRACE", "1");
     }
-}
-
-/// `NUNCIO_BIN`, or else what cargo builds into the target directory of this very test.
-async fn binary() -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("NUNCIO_BIN") {
-        return Ok(PathBuf::from(named));
-    }
-    tokio::task::spawn_blocking(build).await?
-}
-
-fn build() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    // <target>/<profile>/deps/<test>
-    let directory = test
-        .ancestors()
-        .nth(2)
-        .context("a test lives in target/<profile>/deps")?;
-    let target = directory.parent().context("a profile lives in target")?;
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "nuncio",
-            "--bin",
-            "nuncio",
-            "--target-dir",
-        ])
-        .arg(target);
-    if directory.ends_with("release") {
-        command.arg("--release");
-    }
-    let status = command
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .stdin(Stdio::null())
-        .status()?;
-    ensure!(status.success(), "cargo could not build nuncio: {status}");
-    Ok(directory.join("nuncio"))
 }
 
 fn random_hex(bytes: usize) -> String {

@@ -100,8 +100,10 @@ impl Publisher {
             let (reply, answer) = oneshot::channel();
             let job = job(to, &message, reply)?;
             self.jobs.send(job).map_err(|_| PublishError::Stopped)?;
+            nuncio_failpoints::hit!("publisher::sent");
             match self.wait(answer, deadline).await {
                 Heard::Answer(Answer::Confirmed) => {
+                    nuncio_failpoints::hit!("publisher::confirmed");
                     self.shared.meters.confirmed.increment(1);
                     return Ok(());
                 }

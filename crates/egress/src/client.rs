@@ -211,6 +211,7 @@ impl HttpClient {
         if let Err(reason) = self.check_response(&response) {
             return Outcome::Unreachable(reason);
         }
+        nuncio_failpoints::hit!("egress::answering");
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let outcome = judge(status, &headers, now);

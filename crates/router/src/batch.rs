@@ -63,22 +63,27 @@ struct Work {
 /// Routes a batch; returns when each of its events is acknowledged, set aside or returned.
 pub(crate) async fn route(shared: &Shared, events: Vec<Received>) {
     metrics::histogram!("nuncio_router_batch_events").record(events.len() as f64);
+    nuncio_failpoints::hit!("router::received");
     let works = join_all(events.into_iter().map(|event| read(shared, event))).await;
     let works = works.into_iter().flatten().collect();
     let fresh = claim(shared, works).await;
+    nuncio_failpoints::hit!("router::claimed");
     let routed: Vec<Work> = join_all(fresh.into_iter().map(|work| fan_out(shared, work)))
         .await
         .into_iter()
         .flatten()
         .collect();
+    nuncio_failpoints::hit!("router::fanned-out");
     let (claimed, unclaimed): (Vec<&Work>, Vec<&Work>) = routed.iter().partition(|work| work.claimed);
     mark(shared, &claimed).await;
     if !unclaimed.is_empty() {
         let claims = unclaimed.into_iter().map(claim_of).collect();
         shared.parts.recorder.record_routed(claims).await;
     }
+    nuncio_failpoints::hit!("router::marked");
     for work in routed {
         work.received.acker.ack();
+        nuncio_failpoints::hit!("router::acked");
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         under_way.push(batch::route(&shared, gather(first, &mut consumer)));
     }
     consumer.cancel().await;
+    nuncio_failpoints::hit!("router::stopping");
     let finish = async { while under_way.next().await.is_some() {} };
     tokio::select! {
         () = finish => {}

@@ -23,6 +23,7 @@ pub(crate) async fn set_aside(shared: &Shared, received: Received, unreadable: &
         .await
     {
         Ok(()) => {
+            nuncio_failpoints::hit!("router::set-aside");
             tracing::warn!(
                 reason = %unreadable.reason,
                 detail = unreadable.detail,

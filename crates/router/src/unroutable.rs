@@ -97,7 +97,10 @@ async fn send_again(shared: &Shared, received: Received, endpoint: &EndpointId) 
         .publish(&route, message, tokio::time::Instant::now() + PUBLISH_PATIENCE)
         .await
     {
-        Ok(()) => received.acker.ack(),
+        Ok(()) => {
+            nuncio_failpoints::hit!("router::sent-again");
+            received.acker.ack();
+        }
         Err(error) => {
             tracing::error!(error = nuncio_runtime::lifecycle::chain(&error), %endpoint, "a delivery is returned");
             received.acker.requeue();

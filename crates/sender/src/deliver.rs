@@ -76,6 +76,7 @@ pub(crate) async fn deliver(
     received: Received,
     proven: bool,
 ) -> Ended {
+    nuncio_failpoints::hit!("sender::received");
     let envelope = match DeliveryEnvelope::read(received.properties.clone()) {
         Ok(envelope) => envelope,
         Err(error) => {
@@ -128,7 +129,9 @@ pub(crate) async fn deliver(
     let permit = permits.acquire().await.expect("the semaphore is never closed");
     metrics::gauge!("nuncio_sender_requests_under_way").increment(1);
     let started_at = UnixMillis(shared.parts.clock.now());
+    nuncio_failpoints::hit!("sender::posting");
     let attempted = post(shared, &prepared, &envelope, received.body.clone(), started_at).await;
+    nuncio_failpoints::hit!("sender::posted");
     metrics::gauge!("nuncio_sender_requests_under_way").decrement(1);
     drop(permit);
     Ended {

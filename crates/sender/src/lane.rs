@@ -77,6 +77,7 @@ pub(crate) async fn run(
         }
     }
     consumer.cancel().await;
+    nuncio_failpoints::hit!("sender::stopping");
     let finish = async {
         while let Some(ended) = posting.next().await {
             settling.push(settle(&shared, ended, &streak));

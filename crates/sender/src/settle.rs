@@ -126,6 +126,7 @@ impl Work<'_> {
             health: self.streak.note(&attempt),
         };
         parts.recorder.record(record).await;
+        nuncio_failpoints::hit!("sender::recorded");
         match verdict {
             Verdict::Delivered => {}
             Verdict::RetryIn(delay) => {
@@ -134,6 +135,7 @@ impl Work<'_> {
                     tracing::warn!(error, message = %self.envelope.message_id, "a delivery is returned: its retry was not confirmed");
                     return received.acker.requeue();
                 }
+                nuncio_failpoints::hit!("sender::on-ladder");
                 self.disable_if_failing_too_long(ended_at).await;
             }
             Verdict::DisableEndpoint => self.disable(DisabledReason::Gone, None).await,
@@ -142,7 +144,9 @@ impl Work<'_> {
         if let Some(change) = change(verdict, attempt.number) {
             tell_delivery(self.shared, change, &self.envelope, &attempt).await;
         }
+        nuncio_failpoints::hit!("sender::settled");
         received.acker.ack();
+        nuncio_failpoints::hit!("sender::acked");
     }
 
     fn verdict(&self, attempted: &Attempted, ended_at: UnixMillis) -> Verdict {

@@ -73,6 +73,7 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Api
         return api.answers.open(&caller, &key, &stored).map_err(ApiError::from);
     }
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    nuncio_failpoints::hit!("api::request-done");
     if !response.status().is_success() {
         store
             .abandon_request(&caller, &key)
@@ -94,6 +95,7 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Api
         .finish_request(&caller, &key, &digest, &stored)
         .await
         .unwrap_or_else(|error| warn("an answer could not be kept for its idempotency key", &error));
+    nuncio_failpoints::hit!("api::request-kept");
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 

@@ -177,6 +177,7 @@ impl UseCases {
         checked.apply(&mut endpoint, now);
         let secret = checked.secret.unwrap_or_else(|| self.new_secret());
         self.declare_lane(&endpoint.id).await?;
+        nuncio_failpoints::hit!("api::lane-declared");
         let text = SecretString::from(secret.expose().as_str());
         let created = self.store.create_endpoint(&endpoint, &text).await;
         if let Err(refusal) = store(created) {
@@ -186,6 +187,7 @@ impl UseCases {
             }
             return Err(refusal);
         }
+        nuncio_failpoints::hit!("api::endpoint-kept");
         self.tell(app, &endpoint, EndpointChange::Created).await;
         if endpoint.is_disabled() {
             self.tell(app, &endpoint, EndpointChange::Disabled).await;
@@ -260,15 +262,35 @@ impl UseCases {
         Ok(after)
     }
 
-    /// Deletes the endpoint with that id or uid, then its queue: what waits in it ends as deleted.
+    /// Deletes the endpoint with that id or uid, then its queue: what waits in it ends as deleted. Asked again after a
+    /// crash between the two, it deletes the queue that is left.
     ///
     /// # Errors
     /// When there is none.
     pub async fn delete_endpoint(&self, app: &App, id_or_uid: &str) -> Outcome<()> {
-        let endpoint = self.endpoint(app, id_or_uid).await?;
+        let endpoint = match self.endpoint(app, id_or_uid).await {
+            Err(Refusal::NotFound(noun)) => {
+                self.drop_left_lane(app, id_or_uid).await?;
+                return Err(Refusal::NotFound(noun));
+            }
+            found => found?,
+        };
         store(self.store.delete_endpoint(&app.id, &endpoint.id).await)?;
+        nuncio_failpoints::hit!("api::endpoint-gone");
         self.drop_lane(&endpoint.id).await;
         self.tell(app, &endpoint, EndpointChange::Deleted).await;
+        Ok(())
+    }
+
+    /// Deletes the queue of an endpoint whose deletion was begun by a process that died before it came to the queue.
+    async fn drop_left_lane(&self, app: &App, id: &str) -> Outcome<()> {
+        let Ok(id) = EndpointId::parse(id) else {
+            return Ok(());
+        };
+        // An endpoint of another app is none of this caller's: its queue stays.
+        if store(self.directory.endpoint_fresh(&app.id, &id).await)?.is_none() {
+            self.drop_lane(&id).await;
+        }
         Ok(())
     }
 

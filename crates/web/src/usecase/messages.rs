@@ -105,6 +105,7 @@ impl UseCases {
         let payload = checked.payload.into_bytes();
         let retention = checked.payload_retention;
         self.record(&mut message, &payload, retention, request).await?;
+        nuncio_failpoints::hit!("api::message-recorded");
         let extras = Extras {
             message_id: Some(message.id.clone()),
             trace: checked.trace,
@@ -112,6 +113,7 @@ impl UseCases {
         };
         self.publish(&message, &payload, extras, request.is_none())
             .await?;
+        nuncio_failpoints::hit!("api::message-accepted");
         Ok(Accepted { message, payload })
     }
 
@@ -185,6 +187,7 @@ impl UseCases {
             }
             return Err(refusal);
         }
+        nuncio_failpoints::hit!("api::message-published");
         if message.event_id.is_some() {
             store(self.store.mark_queued(&message.app_id, &message.id).await)?;
         }

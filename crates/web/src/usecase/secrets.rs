@@ -70,6 +70,7 @@ impl UseCases {
                 .rotate_secret(&app.id, &endpoint.id, &text, until, now)
                 .await,
         )?;
+        nuncio_failpoints::hit!("api::secret-rotated");
         Ok(text)
     }
 
