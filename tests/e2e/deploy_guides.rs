@@ -4,10 +4,11 @@
 
 use std::process::Command;
 
-use e2e::{Deployment, Nuncio};
-use serde_json::Value;
+use e2e::{ApiClient, Deployment, Nuncio};
+use serde_json::{Value, json};
 
 const TESSERAL: &str = include_str!("../../docs/tesseral.md");
+const MOVING: &str = include_str!("../../docs/moving-from-svix.md");
 const SELF_HOSTING: &str = include_str!("../../docs/self-hosting.md");
 const KUBERNETES: &str = include_str!("../../docs/kubernetes.md");
 const DEFINITIONS: &str = include_str!("../../deploy/rabbitmq/definitions.json");
@@ -38,6 +39,55 @@ async fn the_commands_of_the_guides_do_what_they_say() {
     };
     assert!(portal.contains("/portal#"), "{said}");
     assert!(!published.is_empty(), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moving_from_svix_keeps_the_secrets_of_endpoints() {
+    let before = Deployment::shared().await.unwrap();
+    let after = Deployment::shared().await.unwrap();
+    // The old server speaks Svix's API, as every Nuncio does.
+    let (old, new) = (
+        before.start("api").await.unwrap(),
+        after.start("api").await.unwrap(),
+    );
+    let api = old.client().await.unwrap();
+    let app = json!({"name": "Acme", "uid": "acme", "metadata": {"plan": "big"}});
+    api.post("/api/v1/app", &app).await.unwrap();
+    let plain = json!({"url": "https://example.com/a", "description": "all"});
+    let choosy =
+        json!({"url": "https://example.com/b", "uid": "b", "filterTypes": ["sync.user"], "disabled": true});
+    for endpoint in [&plain, &choosy] {
+        api.create_endpoint_with("acme", endpoint).await.unwrap();
+    }
+
+    let commands = format!(
+        "export SVIX={} SVIX_TOKEN={}\n{}",
+        old.api_url(),
+        before.token(&[]).await.unwrap(),
+        block(MOVING, "## 1. Copy apps and endpoints")
+    );
+    let said = run(&after, &new, &commands).await;
+    assert_eq!(said.lines().count(), 2, "{said}");
+
+    let moved = new.client().await.unwrap();
+    let endpoints = async |api: &ApiClient| {
+        let list = api.read("/api/v1/app/acme/endpoint").await.unwrap();
+        let mut found = Vec::new();
+        for endpoint in list["data"].as_array().unwrap() {
+            let id = endpoint["id"].as_str().unwrap();
+            let secret = api.endpoint_secret("acme", id).await.unwrap();
+            let kept =
+                ["url", "description", "uid", "filterTypes", "disabled"].map(|key| endpoint[key].clone());
+            found.push((kept, secret));
+        }
+        found.sort_by_key(|(kept, _)| kept[0].to_string());
+        found
+    };
+    assert_eq!(endpoints(&moved).await, endpoints(&api).await);
+    assert_eq!(
+        moved.read("/api/v1/app/acme").await.unwrap()["metadata"],
+        app["metadata"]
+    );
 }
 
 #[test]
