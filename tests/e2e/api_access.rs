@@ -14,13 +14,14 @@ const VERBS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// Bodies that are accepted, by the end of the path.
 fn body(method: &str, path: &str) -> Option<Value> {
-    let time = "2020-01-01T00:00:00Z";
+    let time = "2100-01-01T00:00:00Z";
     Some(match (method, path.rsplit('/').next()?) {
         ("get" | "delete", _) => return None,
         (_, "app" | "{app_id}") if !path.contains("/auth/") => json!({ "name": "x" }),
         (_, "endpoint" | "{endpoint_id}") => json!({ "url": "https://example.com/" }),
         (_, "headers") => json!({ "headers": {} }),
         (_, "msg") => json!({ "eventType": "a", "payload": {} }),
+        (_, "active") => json!({ "eventType": "a" }),
         (_, "recover" | "replay-missing") => json!({ "since": time }),
         (_, "send-example") => json!({ "eventType": "sync.user" }),
         (_, "event-type" | "{event_type_name}") => json!({ "name": "a.type", "description": "" }),
@@ -195,7 +196,7 @@ async fn a_customer_may_do_what_the_capabilities_say_and_nothing_of_the_operator
     let rotate = format!("{secret}/rotate");
     let resume = format!("{base}/endpoint/{endpoint}/resume");
     let recover = format!("{base}/endpoint/{endpoint}/recover");
-    let span = json!({ "since": "2020-01-01T00:00:00Z" });
+    let span = json!({ "since": api.read(&base).await.unwrap()["createdAt"] });
     let link = |draft: Value| {
         let (api, app) = (api.clone(), app.clone());
         async move {

@@ -164,7 +164,8 @@ async fn what_failed_is_recovered_and_what_was_missed_is_replayed_under_the_same
     .await;
     let tried = receiver.count("/a");
     receiver.answer("/a", [Answer::ok()]);
-    let span = json!({ "since": "2020-01-01T00:00:00Z" });
+    let begun = &api.read(&format!("/api/v1/app/{app}")).await.unwrap()["createdAt"];
+    let span = json!({ "since": begun });
     let recovered = api
         .call(Method::POST, &format!("{path}/recover"), Some(&span))
         .await
@@ -198,7 +199,7 @@ async fn what_failed_is_recovered_and_what_was_missed_is_replayed_under_the_same
     })
     .await;
     api.post(&replay, &span).await.unwrap();
-    let nothing = json!({ "since": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00Z" });
+    let nothing = json!({ "since": begun, "until": begun });
     api.post(&format!("{path}/recover"), &nothing).await.unwrap();
     api.create_message(&app, "a", &json!({ "last": true }))
         .await

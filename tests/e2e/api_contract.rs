@@ -115,6 +115,12 @@ async fn the_same_request_again_is_answered_as_it_was_and_another_one_under_its_
             .await
             .unwrap();
         assert_eq!((again.status, &again.body), (first.status, &first.body), "{path}");
+        let without_body = api.call_with(Method::POST, &path, None, &headers).await.unwrap();
+        assert_eq!(
+            (without_body.status, &without_body.body),
+            (first.status, &first.body),
+            "{path}: a client's retry may have lost the body"
+        );
         let refused = api
             .call_with(Method::POST, &path, Some(&other), &headers)
             .await

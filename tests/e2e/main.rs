@@ -5,6 +5,7 @@ mod api_beyond;
 mod api_contract;
 mod api_inputs;
 mod api_sdks;
+mod api_svix;
 mod architecture;
 mod aside_reasons;
 mod cli;

@@ -40,7 +40,9 @@ const RESERVED_PREFIXES: &[&str] = &[
     "svix-",
     "webhook-",
     "x-amz-",
+    "x-amzn-",
     "x-forwarded-",
+    "x-svix-",
 ];
 
 /// Why a custom header, or the lot of them, is refused. No message repeats a value.

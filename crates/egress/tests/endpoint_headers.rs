@@ -37,6 +37,8 @@ fn names_that_belong_to_the_delivery_are_refused_in_any_case() {
         "svix-id",
         "SVIX-anything",
         "x-amz-security-token",
+        "x-amzn-trace-id",
+        "x-svix-id",
         "Accept-Encoding",
         "User-Agent",
         "X-Forwarded-For",

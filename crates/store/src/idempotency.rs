@@ -39,6 +39,29 @@ pub enum Begun {
     Mismatch,
 }
 
+/// A request, as far as it must be the same when it is repeated.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestOnce<'a> {
+    /// Its method, path and query.
+    pub name: &'a str,
+    /// Its body; a repetition may have none, because some clients lose theirs.
+    pub body: &'a [u8],
+}
+
+impl RequestOnce<'_> {
+    fn name_print(&self) -> String {
+        hexadecimal(&Sha256::digest(self.name)[..16])
+    }
+
+    fn print(&self) -> String {
+        self.name_print() + &hexadecimal(&Sha256::digest(self.body)[..16])
+    }
+
+    fn repeats(&self, held: &str) -> bool {
+        held == self.print() || (self.body.is_empty() && held.starts_with(&self.name_print()))
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct State {
     h: String,
@@ -47,15 +70,19 @@ struct State {
 }
 
 impl Store {
-    /// Begins a request: `caller` and `key` together name it, `request` is what must be the same when it is repeated
-    /// (method, path, body).
+    /// Begins a request: `caller` and `key` together name it, `request` is what must be the same when it is repeated.
     ///
     /// # Errors
     /// When Redis is away or the state cannot be read.
-    pub async fn begin_request(&self, caller: &str, key: &str, request: &[u8]) -> Result<Begun, StoreError> {
+    pub async fn begin_request(
+        &self,
+        caller: &str,
+        key: &str,
+        request: RequestOnce<'_>,
+    ) -> Result<Begun, StoreError> {
         const ACTION: &str = "begin a request with an idempotency key";
         let state = State {
-            h: hexadecimal(&Sha256::digest(request)[..16]),
+            h: request.print(),
             r: None,
         };
         let mut cmd = redis::cmd("SET");
@@ -68,7 +95,7 @@ impl Store {
         };
         let Some(held) = held else { return Ok(Begun::New) };
         Ok(match serde_json::from_str::<State>(&held) {
-            Ok(held) if held.h != state.h => Begun::Mismatch,
+            Ok(held) if !request.repeats(&held.h) => Begun::Mismatch,
             Ok(State {
                 r: Some(response), ..
             }) => Begun::Answered(response),
@@ -107,11 +134,11 @@ impl Store {
         &self,
         caller: &str,
         key: &str,
-        request: &[u8],
+        request: RequestOnce<'_>,
         response: &StoredResponse,
     ) -> Result<(), StoreError> {
         let state = State {
-            h: hexadecimal(&Sha256::digest(request)[..16]),
+            h: request.print(),
             r: Some(response.clone()),
         };
         let mut cmd = redis::cmd("SET");

@@ -58,7 +58,7 @@ pub use config::StoreConfig;
 pub use directory::{AppEntry, Change, Directory, DirectoryStatus, EndpointEntry, Restored};
 pub use error::{Cause, StoreError};
 pub use event_types::EventType;
-pub use idempotency::{Begun, StoredResponse};
+pub use idempotency::{Begun, RequestOnce, StoredResponse};
 pub use marker::UnfinishedFrom;
 pub use members::Role;
 pub use messages::{Acceptance, Deliveries, MessageFilter, StoredMessage};

@@ -72,7 +72,7 @@ impl Store {
         let keys = self.keys();
         let app = &message.app_id;
         let own = [
-            self.request_key(app, once),
+            self.request_key(app, &once.digest),
             keys.message(app, &message.id),
             keys.payload(app, &message.id),
             keys.messages(app),
@@ -114,7 +114,19 @@ impl Store {
         })
     }
 
-    fn request_key(&self, app: &AppId, once: &Once) -> String {
-        format!("{}once:{}", self.keys().app_prefix(app), once.digest)
+    /// The message that was accepted under the key with that digest; nothing when the key is not known.
+    ///
+    /// # Errors
+    /// When Redis is away.
+    pub async fn accepted_once(&self, app: &AppId, digest: &str) -> Result<Option<MessageId>, StoreError> {
+        let mut cmd = redis::cmd("GET");
+        cmd.arg(self.request_key(app, digest));
+        let known: Option<String> = self.one("look a request's key up", cmd).await?;
+        let id = known.as_deref().and_then(|known| known.split(' ').next());
+        Ok(id.and_then(|id| MessageId::parse(id).ok()))
+    }
+
+    fn request_key(&self, app: &AppId, digest: &str) -> String {
+        format!("{}once:{digest}", self.keys().app_prefix(app))
     }
 }

@@ -72,13 +72,19 @@ pub struct AppGrant {
     pub app: AppId,
     /// What may be done in it.
     pub capabilities: Capabilities,
-    /// Event types behind one of these flags are shown; none means that all are.
+    /// Event types behind one of these flags are shown; those behind others are not.
     pub feature_flags: Option<Vec<String>>,
     /// The caller's name for the session, by which it can be ended.
     pub session: Option<String>,
 }
 
 impl AppGrant {
+    /// The flags behind which it sees.
+    #[must_use]
+    pub fn flags(&self) -> &[String] {
+        self.feature_flags.as_deref().unwrap_or_default()
+    }
+
     /// Everything that a customer may do in `app`.
     #[must_use]
     pub fn full(app: AppId) -> Self {

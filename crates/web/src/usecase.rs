@@ -13,6 +13,7 @@ use nuncio_store::{Directory, Store, StoreError};
 use tokio_util::task::TaskTracker;
 
 pub mod apps;
+pub mod bulk;
 pub(crate) mod check;
 pub mod endpoints;
 pub mod event_types;

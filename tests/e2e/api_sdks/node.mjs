@@ -81,7 +81,7 @@ await refused(422, () => api.endpoint.create(uid, { url: "http://10.0.0.1/" }));
 assert.equal((await api.endpoint.getSecret(uid, "two")).key, own);
 assert.equal((await api.endpoint.update(uid, "two", { url: `${hook}/two`, uid: "two", filterTypes: [kind] })).channels, null);
 assert.deepEqual((await api.endpoint.patch(uid, "two", { channels: ["blue"] })).channels, ["blue"]);
-assert.deepEqual((await api.endpoint.list(uid)).data.map((endpoint) => endpoint.uid), ["one", "two"]);
+assert.deepEqual((await api.endpoint.list(uid)).data.map((endpoint) => endpoint.uid), ["two", "one"]);
 await api.endpoint.updateHeaders(uid, "one", { headers: { "X-One": "2" } });
 await api.endpoint.patchHeaders(uid, "one", { headers: { "X-Two": "3" } });
 assert.deepEqual((await api.endpoint.getHeaders(uid, "one")).headers, { "X-One": "2", "X-Two": "3" });

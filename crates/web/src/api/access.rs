@@ -39,7 +39,7 @@ struct AppPortalAccessIn {
     read_only: Option<bool>,
     /// What it allows; everything by default.
     capabilities: Option<Vec<Capability>>,
-    /// Flags of event types that are shown; none for all.
+    /// Event types behind one of these flags are shown; those behind others are not.
     #[schema(max_items = 100)]
     feature_flags: Option<Vec<String>>,
     /// Seconds for which it is good: from one hour to seven days.

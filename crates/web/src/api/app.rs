@@ -15,7 +15,7 @@ use super::auth::{Admin, InApp, Look};
 use super::body::Body;
 use super::page::ListResponse;
 use super::path::At;
-use super::query::{Limit, Ordering, Params};
+use super::query::{Limit, Ordering, Params, iterator};
 use super::{Answer, Api, Upsert};
 
 pub(crate) mod body;
@@ -33,10 +33,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 struct ListApps {
     /// The most items on the page.
     #[serde(default)]
-    #[param(value_type = u64, required = false, default = 50, minimum = 0, maximum = 250)]
+    #[param(value_type = u64, required = false, default = 50, minimum = 1, maximum = 250)]
     limit: Limit,
     /// The `iterator` or `prevIterator` of a page got before.
-    #[param(nullable = false)]
+    #[serde(default, deserialize_with = "iterator")]
+    #[param(value_type = String, required = false, pattern = "^-?[a-zA-Z0-9_-]*$")]
     iterator: Option<String>,
     /// The order of the list; oldest first by default.
     #[param(nullable = false, inline)]

@@ -18,7 +18,7 @@ use super::auth::{InApp, Look, Operate};
 use super::message::body::{MessageOut, Shown};
 use super::page::ListResponse;
 use super::path::{At, AttemptAt, EndpointAt, MessageAt};
-use super::query::{Limit, Params, Time, name, names, names_schema, yes};
+use super::query::{Limit, Params, Time, iterator, name, names, names_schema, yes};
 use super::{Answer, Api};
 
 pub(crate) mod body;
@@ -43,10 +43,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 struct ListAttempts {
     /// The most items on the page.
     #[serde(default)]
-    #[param(value_type = u64, required = false, default = 50, minimum = 0, maximum = 250)]
+    #[param(value_type = u64, required = false, default = 50, minimum = 1, maximum = 250)]
     limit: Limit,
     /// The `iterator` or `prevIterator` of a page got before.
-    #[param(nullable = false)]
+    #[serde(default, deserialize_with = "iterator")]
+    #[param(value_type = String, required = false, pattern = "^-?[a-zA-Z0-9_-]*$")]
     iterator: Option<String>,
     /// Only attempts that ended so: 0 success, 2 fail. An attempt is listed once it has ended, so 1 and 3 find none.
     #[param(value_type = u16, required = false, minimum = 0, maximum = 3)]
@@ -203,7 +204,7 @@ async fn show(
     Ok(page.map(|stored| {
         let message = messages.get(&stored.attempt.message_id).cloned();
         let message = message.map(|message| MessageOut::new(message, Shown::Left));
-        MessageAttemptOut::new(stored.attempt, with_content, message)
+        MessageAttemptOut::new(stored, with_content, message)
     }))
 }
 
@@ -212,10 +213,11 @@ async fn show(
 struct ListAttempted {
     /// The most items on the page.
     #[serde(default)]
-    #[param(value_type = u64, required = false, default = 50, minimum = 0, maximum = 250)]
+    #[param(value_type = u64, required = false, default = 50, minimum = 1, maximum = 250)]
     limit: Limit,
     /// The `iterator` or `prevIterator` of a page got before.
-    #[param(nullable = false)]
+    #[serde(default, deserialize_with = "iterator")]
+    #[param(value_type = String, required = false, pattern = "^-?[a-zA-Z0-9_-]*$")]
     iterator: Option<String>,
     /// Only messages on this channel.
     #[serde(default, deserialize_with = "name")]
@@ -298,10 +300,11 @@ async fn list_attempted_messages(
 struct ListDestinations {
     /// The most items on the page.
     #[serde(default)]
-    #[param(value_type = u64, required = false, default = 50, minimum = 0, maximum = 250)]
+    #[param(value_type = u64, required = false, default = 50, minimum = 1, maximum = 250)]
     limit: Limit,
     /// The `iterator` or `prevIterator` of a page got before.
-    #[param(nullable = false)]
+    #[serde(default, deserialize_with = "iterator")]
+    #[param(value_type = String, required = false, pattern = "^-?[a-zA-Z0-9_-]*$")]
     iterator: Option<String>,
 }
 
@@ -351,11 +354,7 @@ async fn get(
     Params(query): Params<WithContent>,
 ) -> Answer<Json<MessageAttemptOut>> {
     let stored = api.use_cases.attempt(&app, &at.msg_id, &at.attempt_id).await?;
-    Ok(Json(MessageAttemptOut::new(
-        stored.attempt,
-        query.with_content,
-        None,
-    )))
+    Ok(Json(MessageAttemptOut::new(stored, query.with_content, None)))
 }
 
 /// Delete the response body that an attempt brought.

@@ -77,7 +77,7 @@ fn check(api: &Api, token: &str) -> Outcome<Verified> {
     api.tokens.verify(token, now).map_err(|error| {
         Refusal::Unauthenticated(match error {
             TokenError::Expired => "the token has expired",
-            TokenError::Malformed | TokenError::Signature | TokenError::Foreign => "the token is not valid",
+            TokenError::Malformed | TokenError::Signature | TokenError::Foreign => "invalid token",
         })
     })
 }

@@ -17,7 +17,7 @@ use super::auth::{InApp, Look, Manage, Rotate, SeeSecret};
 use super::body::{Body, Whole};
 use super::page::ListResponse;
 use super::path::{At, EndpointAt};
-use super::query::{Limit, Ordering, Params};
+use super::query::{Limit, Ordering, Params, iterator};
 use super::{Answer, Api, Upsert};
 
 pub(crate) mod body;
@@ -54,12 +54,13 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 struct ListEndpoints {
     /// The most items on the page.
     #[serde(default)]
-    #[param(value_type = u64, required = false, default = 50, minimum = 0, maximum = 250)]
+    #[param(value_type = u64, required = false, default = 50, minimum = 1, maximum = 250)]
     limit: Limit,
     /// The `iterator` or `prevIterator` of a page got before.
-    #[param(nullable = false)]
+    #[serde(default, deserialize_with = "iterator")]
+    #[param(value_type = String, required = false, pattern = "^-?[a-zA-Z0-9_-]*$")]
     iterator: Option<String>,
-    /// The order of the list; oldest first by default.
+    /// The order of the list; newest first by default.
     #[param(nullable = false, inline)]
     order: Option<Ordering>,
 }
@@ -75,7 +76,7 @@ async fn list(
     InApp { app, .. }: InApp<Look>,
     Params(query): Params<ListEndpoints>,
 ) -> Answer<Json<ListResponse<EndpointOut>>> {
-    let order = query.order.map_or(Order::OldestFirst, Order::from);
+    let order = query.order.map_or(Order::NewestFirst, Order::from);
     let scope = format!("endpoints {} {order:?}", app.id);
     let request = api
         .iterators
@@ -242,7 +243,7 @@ async fn patch_headers(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Get the secret that signs an endpoint's messages.
+/// Get the secret that signs an endpoint's messages; of an ed25519 key the public half, `whpk_…`.
 #[utoipa::path(
     get, path = "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", operation_id = "v1.endpoint.get-secret",
     tag = "Endpoint",

@@ -97,7 +97,8 @@ impl ApiError {
             Refusal::Invalid(_) => "validation",
             Refusal::TooLarge { .. } => "payload_too_large",
             Refusal::Unauthenticated(_) => "authentication_failed",
-            Refusal::Forbidden(_) => "insufficient_access",
+            // With a space, as Svix writes it.
+            Refusal::Forbidden(_) => "insufficient access",
             Refusal::TooMany { .. } => "rate_limited",
             Refusal::Changed => "precondition_failed",
             Refusal::Unavailable { .. } => "unavailable",

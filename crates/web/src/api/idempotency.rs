@@ -1,8 +1,8 @@
 //! The same request again is the same answer.
 //!
 //! Owns `Idempotency-Key` of every POST but the sending of messages, which has a cheaper way. Guarantees that within
-//! 12 hours the same caller, key and request get the same answer, that another request under the key is refused, and that
-//! answers, which may hold secrets, are kept sealed. What did not succeed is not kept: it can be tried again.
+//! 12 hours the same caller, key and request get the same answer, also where a client's retry has lost the body, that
+//! another request under the key is refused, and that answers, which may hold secrets, are kept sealed. What did not succeed is not kept: it can be tried again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use nuncio_runtime::Dice;
-use nuncio_store::{Begun, Store, StoredResponse};
+use nuncio_store::{Begun, RequestOnce, Store, StoredResponse};
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
@@ -63,13 +63,13 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Api
         }
     };
     let name = [parts.uri.path(), parts.uri.query().unwrap_or_default()].join("?");
-    let digest = Sha256::new()
-        .chain_update(&name)
-        .chain_update([0])
-        .chain_update(&body)
-        .finalize();
+    let given = body.clone();
+    let once = RequestOnce {
+        name: &name,
+        body: &given,
+    };
     let store = &api.use_cases.store;
-    if let Some(stored) = begin(store, &caller, &key, &digest).await? {
+    if let Some(stored) = begin(store, &caller, &key, once).await? {
         return api.answers.open(&caller, &key, &stored).map_err(ApiError::from);
     }
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
@@ -92,7 +92,7 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Api
         .answers
         .seal(&caller, &key, parts.status, &body, &api.use_cases.dice);
     store
-        .finish_request(&caller, &key, &digest, &stored)
+        .finish_request(&caller, &key, once, &stored)
         .await
         .unwrap_or_else(|error| warn("an answer could not be kept for its idempotency key", &error));
     nuncio_failpoints::hit!("api::request-kept");
@@ -104,10 +104,15 @@ fn warn(what: &'static str, error: &nuncio_store::StoreError) {
 }
 
 /// Begins the request, waiting for another one under its key; the answer that is known, if one is.
-async fn begin(store: &Store, caller: &str, key: &str, digest: &[u8]) -> Outcome<Option<StoredResponse>> {
+async fn begin(
+    store: &Store,
+    caller: &str,
+    key: &str,
+    once: RequestOnce<'_>,
+) -> Outcome<Option<StoredResponse>> {
     let begun = tokio::time::timeout(PATIENCE, async {
         loop {
-            match store.begin_request(caller, key, digest).await {
+            match store.begin_request(caller, key, once).await {
                 Ok(Begun::UnderWay) => tokio::time::sleep(LOOK_AGAIN).await,
                 begun => return begun,
             }

@@ -14,15 +14,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{Admin, Caller, InApp, Look, Operate};
-use super::body::Body;
+use super::body::Unread;
 use super::idempotency::request_key;
 use super::page::ListResponse;
 use super::path::{At, MessageAt};
-use super::query::{Limit, Params, Time, name, names, names_schema, yes};
+use super::query::{Limit, Params, Time, iterator, name, names, names_schema, yes};
 use super::{Answer, Api};
 use crate::usecase::messages::MessageDraft;
 
 pub(crate) mod body;
+mod bulk;
 
 use body::{MessageIn, MessageOut, Shown};
 
@@ -34,6 +35,8 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(list, create))
         .routes(routes!(get))
         .routes(routes!(expunge))
+        .routes(routes!(bulk::bulk_expunge))
+        .routes(routes!(bulk::precheck))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -41,10 +44,11 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
 struct ListMessages {
     /// The most items on the page.
     #[serde(default)]
-    #[param(value_type = u64, required = false, default = 50, minimum = 0, maximum = 250)]
+    #[param(value_type = u64, required = false, default = 50, minimum = 1, maximum = 250)]
     limit: Limit,
     /// The `iterator` or `prevIterator` of a page got before.
-    #[param(nullable = false)]
+    #[serde(default, deserialize_with = "iterator")]
+    #[param(value_type = String, required = false, pattern = "^-?[a-zA-Z0-9_-]*$")]
     iterator: Option<String>,
     /// Only messages on this channel.
     #[serde(default, deserialize_with = "name")]
@@ -139,7 +143,8 @@ struct WithContent {
 ///
 /// It is answered once the broker has confirmed it; delivery follows. The payload is delivered byte for byte as it is
 /// written in the request. An `eventId` that was used before in the app is answered with 409 for as long as messages are
-/// kept; the same request again under the same `Idempotency-Key` is the same message.
+/// kept; the same request again under the same `Idempotency-Key` is the same message, also where a client's retry has lost
+/// the body.
 #[utoipa::path(
     post, path = "/api/v1/app/{app_id}/msg", operation_id = "v1.message.create", tag = "Message", params(WithContent),
     request_body = MessageIn,
@@ -152,19 +157,28 @@ async fn create(
     At(app_id): At<String>,
     Params(query): Params<WithContent>,
     headers: HeaderMap,
-    Body(body): Body<MessageIn>,
+    body: Unread,
 ) -> Answer<(StatusCode, Json<MessageOut>)> {
     let key = request_key(&headers, &caller, &app_id)?;
-    let mut draft = MessageDraft::from(body);
-    draft.trace = trace(&headers);
-    let accepted = api.use_cases.send(&app_id, draft, key.as_ref()).await?;
+    let known = match &key {
+        Some(key) if body.is_empty() => api.use_cases.send_again(&app_id, key).await?,
+        _ => None,
+    };
+    let (message, payload) = match known {
+        Some(known) => known,
+        None => {
+            let mut draft = MessageDraft::from(body.read::<MessageIn>()?);
+            draft.trace = trace(&headers);
+            let accepted = api.use_cases.send(&app_id, draft, key.as_ref()).await?;
+            (accepted.message, Some(accepted.payload))
+        }
+    };
     let payload = if query.with_content {
-        Shown::Kept(Some(accepted.payload))
+        Shown::Kept(payload)
     } else {
         Shown::Left
     };
-    let shown = MessageOut::new(accepted.message, payload);
-    Ok((StatusCode::ACCEPTED, Json(shown)))
+    Ok((StatusCode::ACCEPTED, Json(MessageOut::new(message, payload))))
 }
 
 /// The caller's trace, by which deliveries can be followed.

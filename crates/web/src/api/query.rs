@@ -20,7 +20,7 @@ use crate::usecase::refusal::{Complaint, Refusal, shortened};
 
 /// Items of a page when the caller does not say how many.
 const PAGE_SIZE: usize = 50;
-/// Parameters that may be given many times, or once with commas.
+/// Parameters that may be given many times, or once with commas; some clients write `name[]` or `name[0]`.
 const LISTS: [&str; 2] = ["event_types", "tags"];
 
 /// The parameters in a request's query string.
@@ -41,7 +41,10 @@ pub(crate) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
         .map_err(|error| complaint(Vec::new(), "value_error", error.to_string()))?;
     let mut joined: Vec<(String, String)> = Vec::with_capacity(pairs.len());
     for (name, value) in pairs {
-        let list = LISTS.contains(&name.as_str());
+        let (name, list) = match list_name(&name) {
+            Some(list) => (list.to_owned(), true),
+            None => (name, false),
+        };
         match joined.iter_mut().find(|(known, _)| list && *known == name) {
             Some((_, values)) => {
                 values.push(',');
@@ -61,6 +64,18 @@ pub(crate) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, ApiError> {
             error.into_inner().to_string(),
         )
     })
+}
+
+/// The list that a parameter adds to, if it does.
+fn list_name(name: &str) -> Option<&'static str> {
+    let bare = match name.split_once('[') {
+        Some((bare, index)) => index
+            .strip_suffix(']')
+            .filter(|index| index.bytes().all(|byte| byte.is_ascii_digit()))
+            .map(|_| bare)?,
+        None => name,
+    };
+    LISTS.into_iter().find(|list| *list == bare)
 }
 
 fn complaint(field: Vec<String>, kind: &'static str, message: String) -> ApiError {
@@ -128,7 +143,7 @@ impl<'de> Deserializer<'de> for Value<'_> {
     }
 }
 
-/// A number of items: up to [`PAGE_SIZE_MAX`].
+/// A number of items: from 1 to [`PAGE_SIZE_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit(pub(crate) usize);
 
@@ -143,10 +158,10 @@ impl<'de> Deserialize<'de> for Limit {
         let limit = u64::deserialize(deserializer)?;
         usize::try_from(limit)
             .ok()
-            .filter(|limit| *limit <= PAGE_SIZE_MAX)
+            .filter(|limit| (1..=PAGE_SIZE_MAX).contains(limit))
             .map(Self)
             .ok_or_else(|| {
-                D::Error::custom(format_args!("expected a whole number from 0 to {PAGE_SIZE_MAX}"))
+                D::Error::custom(format_args!("expected a whole number from 1 to {PAGE_SIZE_MAX}"))
             })
     }
 }
@@ -185,6 +200,18 @@ impl<'de> Deserialize<'de> for Time {
             D::Error::custom("expected a time such as `2026-01-31T12:00:00Z`, with an offset or in UTC")
         })
     }
+}
+
+/// The `iterator` or `prevIterator` of a page, as far as its letters tell: whether it was given out here, its page knows.
+pub(crate) fn iterator<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if !text.bytes().all(alphabet) {
+        return Err(D::Error::custom(
+            "this is no iterator: they have letters, digits, `_` and `-`",
+        ));
+    }
+    Ok(Some(text))
 }
 
 /// Names with commas between them.
@@ -228,6 +255,7 @@ mod tests {
     struct Sample {
         #[serde(default)]
         limit: Limit,
+        #[serde(default, deserialize_with = "super::iterator")]
         iterator: Option<String>,
         before: Option<Time>,
         #[serde(default)]
@@ -245,7 +273,7 @@ mod tests {
         assert!(empty.iterator.is_none() && empty.event_types.is_none() && !empty.with_content);
         let full: Sample = parse(
             "limit=7&iterator=-abc&before=2026-01-31T12%3A00%3A00%2B01%3A00&with_content=true\
-             &event_types=a.b%2Cc&event_types=d&channel=x&unknown=1&unknown=2",
+             &event_types=a.b%2Cc&event_types=d&event_types%5B%5D=e&event_types[7]=f&channel=x&unknown=1&unknown=2",
         )
         .unwrap_or_else(|_| panic!());
         assert_eq!(full.limit, Limit(7));
@@ -258,7 +286,7 @@ mod tests {
             .iter()
             .map(ToString::to_string)
             .collect();
-        assert_eq!(types, ["a.b", "c", "d"]);
+        assert_eq!(types, ["a.b", "c", "d", "e", "f"]);
         assert_eq!(full.channel.unwrap().as_str(), "x");
     }
 
@@ -266,10 +294,12 @@ mod tests {
     fn a_mistake_names_its_parameter() {
         for (query, name) in [
             ("limit=251", "limit"),
+            ("limit=0", "limit"),
             ("limit=-1", "limit"),
             ("limit=x", "limit"),
             ("limit=", "limit"),
             ("limit=1&limit=2", "limit"),
+            ("iterator=BAD-$$$ITERATOR", "iterator"),
             ("before=yesterday", "before"),
             ("with_content=1", "with_content"),
             ("event_types=a%20b", "event_types"),

@@ -1,6 +1,7 @@
 //! Routes that have messages sent again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -17,7 +18,11 @@ use super::message::body::{MessageOut, Shown};
 use super::path::{At, DeliveryAt, EndpointAt};
 use super::query::Time;
 use super::{Answer, Api};
+use crate::usecase::refusal::{Complaints, Outcome};
 use crate::usecase::replay::{Replay, Span};
+
+/// How far back a replay may begin that is asked for here.
+const LOOK_BACK_MAX: Duration = Duration::from_secs(14 * 24 * 3_600);
 
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -50,7 +55,7 @@ async fn resend(
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = RecoverIn)]
 struct SpanIn {
-    /// Messages accepted from then on.
+    /// Messages accepted from then on; within the last 14 days.
     #[schema(value_type = String, format = DateTime)]
     since: Time,
     /// Messages accepted until then; until now by default.
@@ -58,12 +63,20 @@ struct SpanIn {
     until: Option<Time>,
 }
 
-impl From<SpanIn> for Span {
-    fn from(body: SpanIn) -> Self {
-        Self {
-            since: body.since.0,
-            until: body.until.map(|Time(at)| at),
+impl SpanIn {
+    fn check(self, now: UnixMillis) -> Outcome<Span> {
+        let span = Span {
+            since: self.since.0,
+            until: self.until.map(|Time(at)| at),
+        };
+        let mut complaints = Complaints::new();
+        if span.since < now.minus(LOOK_BACK_MAX) {
+            complaints.add("since", "value_error", "must be within the last 14 days");
         }
+        if span.until.is_some_and(|until| until < span.since) {
+            complaints.add("until", "value_error", "must not be before `since`");
+        }
+        complaints.or(Some(span))
     }
 }
 
@@ -94,7 +107,8 @@ async fn start(
     which: Replay,
     span: SpanIn,
 ) -> Answer<(StatusCode, Json<TaskOut>)> {
-    let id = api.use_cases.replay(app, endpoint, which, span.into()).await?;
+    let span = span.check(api.use_cases.now())?;
+    let id = api.use_cases.replay(app, endpoint, which, span).await?;
     let task = TaskOut {
         id,
         status: "running",

@@ -114,7 +114,7 @@ impl Visitor {
     }
 
     pub(super) fn flags(&self) -> Option<&[String]> {
-        self.grant.feature_flags.as_deref()
+        Some(self.grant.flags())
     }
 }
 

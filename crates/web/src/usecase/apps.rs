@@ -212,20 +212,21 @@ impl UseCases {
     /// The app with that id or uid, made from `draft` where there is none.
     ///
     /// # Errors
-    /// When there is none and no draft, or the draft's uid is not the one asked for.
+    /// When there is none and no draft, or the draft's uid is not the one that was asked for.
     pub(crate) async fn app_or_new(&self, id_or_uid: &str, draft: Option<AppDraft>) -> Outcome<App> {
-        let (refusal, mut draft) = match (self.app(id_or_uid).await, draft) {
+        let draft = match (self.app(id_or_uid).await, draft) {
             (Ok(app), _) => return Ok(app),
-            (Err(refusal @ Refusal::NotFound(_)), Some(draft)) => (refusal, draft),
+            (Err(Refusal::NotFound(_)), Some(draft)) if !id_or_uid.starts_with(AppId::PREFIX) => draft,
             (Err(refusal), _) => return Err(refusal),
         };
-        // Another app than the one in the path cannot be made under it.
-        let uid = draft.uid.get_or_insert_with(|| id_or_uid.to_owned());
-        if uid != id_or_uid || id_or_uid.starts_with(AppId::PREFIX) {
-            return Err(refusal);
-        }
         let mut complaints = Complaints::new();
-        let checked = complaints.within("application", |complaints| draft.check_into(complaints));
+        let checked = complaints.within("application", |complaints| {
+            // Another app than the one in the path cannot be made under it.
+            if draft.uid.as_deref() != Some(id_or_uid) {
+                complaints.add("uid", "value_error", "must be the uid in the path");
+            }
+            draft.check_into(complaints)
+        });
         let checked = complaints.or(Some(checked))?;
         match self.make_app(checked, true).await? {
             Upserted::Created(app) | Upserted::Found(app) => Ok(app),

@@ -329,12 +329,18 @@ fn check_draft(complaints: &mut Complaints, draft: &EventTypeDraft) {
                 "type_error",
                 "must be a JSON schema: an object",
             );
-        } else if draft.enforce_schema == Some(true)
-            && let Err(error) = Schema::compile(schema)
-        {
+        } else if let Err(error) = check_schema(schema, draft.enforce_schema == Some(true)) {
             complaints.add_at(&["schemas", version], "value_error.schema", error);
         }
     }
+}
+
+/// Whether it is a JSON schema at all; one that is enforced must also stand alone, as nothing is fetched for it.
+fn check_schema(schema: &Value, enforced: bool) -> Result<(), String> {
+    if enforced {
+        return Schema::compile(schema).map(drop);
+    }
+    jsonschema::draft202012::meta::validate(schema).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -363,5 +369,19 @@ mod tests {
             "{mistakes:?}"
         );
         assert!(Schema::compile(&json!({"type": 7})).is_err());
+    }
+
+    #[test]
+    fn what_is_no_schema_is_refused_and_one_that_points_elsewhere_only_where_it_is_enforced() {
+        let elsewhere = json!({"$ref": "https://example.com/schema.json"});
+        for (schema, kept, enforced) in [
+            (json!({"type": "object"}), true, true),
+            (json!({"readOnly": 15}), false, false),
+            (json!({"type": 7}), false, false),
+            (elsewhere, true, false),
+        ] {
+            assert_eq!(check_schema(&schema, false).is_ok(), kept, "{schema}");
+            assert_eq!(check_schema(&schema, true).is_ok(), enforced, "{schema}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use nuncio_store::{
     AttemptFilter, Counts, Deliveries, DeliveryRecord, MessageFilter, Order, PageRequest, Start,
 };
 
-use super::refusal::Outcome;
+use super::refusal::{Outcome, Refusal};
 use super::replay::refuse_disabled;
 use super::{UseCases, broker, store};
 
@@ -263,7 +263,14 @@ impl UseCases {
         until: Option<UnixMillis>,
     ) -> Outcome<DeliveryCounts> {
         let endpoint = self.endpoint(app, id_or_uid).await?;
-        let since = since.unwrap_or_else(|| self.now().minus(LOOK_BACK));
+        let earliest = until.unwrap_or_else(|| self.now()).minus(LOOK_BACK);
+        let since = since.unwrap_or(earliest);
+        if since < earliest {
+            return Err(Refusal::Impossible {
+                code: "invalid_range",
+                detail: "the span is longer than 28 days".to_owned(),
+            });
+        }
         let filter = MessageFilter {
             after: Some(UnixMillis(since.0.saturating_sub(1))),
             before: until,

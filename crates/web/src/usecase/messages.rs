@@ -117,6 +117,41 @@ impl UseCases {
         Ok(Accepted { message, payload })
     }
 
+    /// Accepts once more what was asked for under this request key, and answers with it and its payload, if that is still
+    /// kept; nothing when the key is not known.
+    ///
+    /// # Errors
+    /// When the store or the broker are away: it may be asked for again.
+    pub async fn send_again(
+        &self,
+        id_or_uid: &str,
+        request: &RequestKey,
+    ) -> Outcome<Option<(Message, Option<Vec<u8>>)>> {
+        let app = match self.app(id_or_uid).await {
+            Ok(app) => app,
+            Err(Refusal::NotFound(_)) => return Ok(None),
+            Err(refusal) => return Err(refusal),
+        };
+        let Some(id) = store(self.store.accepted_once(&app.id, &request.digest).await)? else {
+            return Ok(None);
+        };
+        let Some(stored) = store(self.store.message(&app.id, id.as_str()).await)? else {
+            return Ok(None);
+        };
+        let message = stored.message;
+        let payload = self.payloads(&app, std::slice::from_ref(&message.id)).await?;
+        let payload = payload.into_iter().next().flatten();
+        if let Some(payload) = &payload {
+            // Whether the broker has it is not known: should it have it, the router recognises it.
+            let extras = Extras {
+                message_id: Some(message.id.clone()),
+                ..Extras::default()
+            };
+            self.publish(&message, payload, extras, false).await?;
+        }
+        Ok(Some((message, payload)))
+    }
+
     /// Writes the message; it gets the id and the time under which it is known already, if it is.
     async fn record(
         &self,

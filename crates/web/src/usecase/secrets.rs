@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nuncio_domain::{App, Endpoint, UnixMillis};
 use nuncio_signing::Secret;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::refusal::{Complaints, Outcome, Refusal};
 use super::{UseCases, store};
@@ -19,17 +19,18 @@ pub const OVERLAP_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 pub const OLD_SECRETS_MAX: usize = 10;
 
 impl UseCases {
-    /// The endpoint's current secret.
+    /// What verifies the endpoint's signatures: its current secret, or the public key where that is an ed25519 key.
     ///
     /// # Errors
     /// When there is no such endpoint, or no main secret opens it.
     pub async fn secret(&self, app: &App, id_or_uid: &str) -> Outcome<SecretString> {
         let endpoint = self.endpoint(app, id_or_uid).await?;
-        Ok(store(self.store.secrets(&app.id, &endpoint.id).await)?.current)
+        let current = store(self.store.secrets(&app.id, &endpoint.id).await)?.current;
+        Ok(verifier(current))
     }
 
-    /// Lets another secret sign, `key` or a new one, and the current one beside it for the grace period. Answers the new
-    /// one.
+    /// Lets another secret sign, `key` or a new one, and the current one beside it for the grace period. Answers what
+    /// verifies the new one's signatures.
     ///
     /// # Errors
     /// When there is no such endpoint, the key is none, the period too long, or too many old secrets still sign.
@@ -58,7 +59,7 @@ impl UseCases {
         let now = self.now();
         let held = store(self.store.secrets(&app.id, &endpoint.id).await)?;
         if held.old.iter().filter(|(_, until)| *until > now).count() >= OLD_SECRETS_MAX {
-            return Err(Refusal::Conflict {
+            return Err(Refusal::Impossible {
                 code: "limit_reached",
                 detail: format!("{OLD_SECRETS_MAX} old secrets still sign: wait until one has run out"),
             });
@@ -71,7 +72,7 @@ impl UseCases {
                 .await,
         )?;
         nuncio_failpoints::hit!("api::secret-rotated");
-        Ok(text)
+        Ok(verifier(text))
     }
 
     /// Lets `secret` sign from now on, alone.
@@ -91,5 +92,14 @@ impl UseCases {
 
     pub(crate) fn new_secret(&self) -> Secret {
         Secret::generate(&mut rand::rng())
+    }
+}
+
+/// What a receiver needs: of an ed25519 key the public half, as the private one would let it sign.
+fn verifier(secret: SecretString) -> SecretString {
+    let parsed = Secret::parse(secret.expose_secret()).ok();
+    match parsed.and_then(|parsed| parsed.public_key()) {
+        Some(public) => SecretString::from(public.to_string()),
+        None => secret,
     }
 }

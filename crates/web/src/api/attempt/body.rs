@@ -1,12 +1,16 @@
 //! Bodies of attempts and of deliveries as Svix shows them.
 
-use nuncio_domain::{Attempt, AttemptStatus, DeliveryState, DeliveryStatus, Trigger, UnixMillis};
+use nuncio_domain::{AttemptStatus, DeliveryState, DeliveryStatus, Trigger, UnixMillis};
+use nuncio_store::StoredAttempt;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 use crate::api::endpoint::body::EndpointOut;
 use crate::api::message::body::MessageOut;
+
+/// What is shown in place of a response that was deleted.
+const EXPUNGED: &str = "EXPUNGED";
 
 /// How something stands: 0 success, 1 pending, 2 fail, 3 sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +123,8 @@ pub(crate) struct MessageAttemptOut {
     /// The response's status code; 0 when no response came.
     #[schema(example = 200)]
     response_status_code: u16,
-    /// The response's body, up to 16 KiB, or why there was none; `{}` when it was not asked for.
+    /// The response's body, up to 16 KiB, or why there was none; `{}` when it was not asked for, `EXPUNGED` when it was
+    /// deleted.
     response: String,
     /// How long it took, in milliseconds.
     response_duration_ms: u64,
@@ -143,11 +148,13 @@ pub(crate) struct MessageAttemptOut {
 }
 
 impl MessageAttemptOut {
-    /// The attempt as it is shown; a failed one whose run goes on counts as sending where statuses are `expanded`.
-    pub(crate) fn new(attempt: Attempt, with_content: bool, msg: Option<MessageOut>) -> Self {
+    /// The attempt as it is shown.
+    pub(crate) fn new(stored: StoredAttempt, with_content: bool, msg: Option<MessageOut>) -> Self {
+        let StoredAttempt { attempt, expunged } = stored;
         let status = MessageStatus::from(attempt.status());
         let response = match (with_content, attempt.outcome.status()) {
             (false, _) => "{}".to_owned(),
+            (true, Some(_)) if expunged => EXPUNGED.to_owned(),
             (true, Some(_)) => attempt.response_body,
             (true, None) => attempt.outcome.to_string(),
         };

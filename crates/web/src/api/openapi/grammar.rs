@@ -6,8 +6,9 @@
 use serde_json::{Map, Value, json};
 
 const NAME: &str = "^[a-zA-Z0-9_.-]+$";
-/// Host names with a letter in their last label and usual ports. Addresses are accepted too, where they may be dialled.
-const URL: &str = "^https?://([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\\.)+[a-zA-Z]{2,63}\
+/// Host names of the usual lengths, with letters alone in their last label, and usual ports. Longer ones are accepted too,
+/// up to 253 bytes, and addresses, where they may be dialled.
+const URL: &str = "^https?://([a-zA-Z0-9]([a-zA-Z0-9-]{0,30}[a-zA-Z0-9])?\\.){1,6}[a-zA-Z]{2,24}\
                    (:(80|443|8080|8443|[1-5][0-9]{4}))?([/?][A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?$";
 /// Base64 of 24 to 64 bytes after `whsec_`, or of a 32-byte ed25519 seed after `whsk_`.
 const SECRET: &str = "^(whsec_([A-Za-z0-9+/]{4}){8,20}\
