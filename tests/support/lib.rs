@@ -16,6 +16,7 @@ pub mod publisher;
 pub mod receiver;
 pub mod redis;
 mod server;
+pub mod tools;
 
 pub use api::ApiClient;
 pub use broker::Broker;
