@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/nuncio/target
 
-.PHONY: help demo test check bench screenshots release sbom up down
+.PHONY: help demo test check bench soak screenshots release sbom up down
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ check: ## Format, lints, dependency audit, docs, shell scripts
 
 bench: ## The benchmark: one table
 	@deploy/local/bench.sh
+
+soak: ## Faults at random while a load runs, then what was lost: MINUTES=10 SEED=… RATE=50
+	@deploy/local/soak.sh
 
 screenshots: ## Pictures of every page of the portal and the console, looked at by axe-core too
 	@deploy/local/screenshots.sh
