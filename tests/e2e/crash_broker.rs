@@ -19,7 +19,7 @@ const QUORUM_QUEUES_SETTLE: Duration = Duration::from_secs(2);
 const CONFIRM: Duration = Duration::from_secs(10);
 
 /// Publishes until each is confirmed, over as many connections as that takes, and never again what was confirmed.
-async fn publish_until_confirmed(deployment: &Deployment, mut events: Vec<Event>) {
+pub(crate) async fn publish_until_confirmed(deployment: &Deployment, mut events: Vec<Event>) {
     let mut publisher: Option<Publisher> = None;
     while !events.is_empty() {
         let connected = match publisher.take() {

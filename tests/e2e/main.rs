@@ -17,6 +17,7 @@ mod crash_broker;
 mod crash_points;
 mod crash_processes;
 mod crash_redis;
+mod crash_stores;
 mod delivery_coalesce;
 mod delivery_fanout;
 mod delivery_neighbours;

@@ -15,10 +15,10 @@ pub(crate) struct Load {
     pub(crate) ledger: Ledger,
     pub(crate) publisher: Publisher,
     pub(crate) app: String,
+    pub(crate) api: Nuncio,
     lanes: usize,
-    // Both run as long as the load.
+    // Runs as long as the load.
     _receiver: Receiver,
-    _api: Nuncio,
 }
 
 impl Load {
@@ -46,9 +46,9 @@ impl Load {
             ledger,
             publisher,
             app,
+            api,
             lanes,
             _receiver: receiver,
-            _api: api,
         }
     }
 

@@ -57,6 +57,14 @@ impl Broker {
         self.server.resume().await
     }
 
+    /// Removes its data after [`Broker::kill`] or [`Broker::stop`], as if its disk was lost.
+    ///
+    /// # Errors
+    /// When it runs.
+    pub fn wipe(&self) -> Result<()> {
+        self.server.wipe()
+    }
+
     /// SIGSTOP: connections stay open, nothing answers, heartbeats stop.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ use rand::RngExt;
 
 /// Ports below this are left to well-known servers.
 const FLOOR: u16 = 10_240;
+/// Ports above that which no endpoint may have, so that no receiver may either.
+const REFUSED: [u16; 6] = [10_250, 11_211, 15_672, 16_379, 25_672, 26_379];
 
 /// A port on which nothing listens, below the range from which the kernel picks for outgoing connections.
 ///
@@ -20,6 +22,7 @@ pub fn free_port() -> u16 {
     let mut rng = rand::rng();
     (0..500)
         .map(|_| rng.random_range(FLOOR..ceiling))
+        .filter(|port| !REFUSED.contains(port))
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .expect("some port is free on loopback")
 }

@@ -55,6 +55,14 @@ impl Redis {
         self.server.resume().await
     }
 
+    /// Removes its data after [`Redis::kill`] or [`Redis::stop`], as if its disk was lost.
+    ///
+    /// # Errors
+    /// When it runs.
+    pub fn wipe(&self) -> Result<()> {
+        self.server.wipe()
+    }
+
     /// SIGSTOP: connections stay open, nothing answers.
     ///
     /// # Errors

@@ -102,6 +102,14 @@ impl Server {
         Ok(())
     }
 
+    /// Removes the data of a server that was killed or stopped: it starts as a new one, on the same ports.
+    pub(crate) fn wipe(&self) -> Result<()> {
+        if self.supervisor.is_some() {
+            bail!("{} still runs", self.kind);
+        }
+        fs::remove_dir_all(self.directory().join("data")).with_context(|| format!("no data of {}", self.kind))
+    }
+
     /// SIGSTOP or SIGCONT to the server itself.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         signal_pid(self.pid()?, signal)

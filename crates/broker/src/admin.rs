@@ -6,6 +6,7 @@
 //! Refuses to know which objects are Nuncio's.
 
 mod line;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::link::Session;
 use crate::message::Received;
 
 use line::{Line, Slot};
+pub(crate) use stream::read_stream;
 
 /// Connections at the same time: the one in use, and one on which the last operations are ending.
 const LINES_MAX: usize = 2;

@@ -2,6 +2,7 @@
 //!
 //! Owns the wiring of connections, publisher and consumers. Refuses to hold state that a new connection would need.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::acker::Unsent;
-use crate::admin::{QueueDepth, take};
+use crate::admin::{QueueDepth, read_stream, take};
 use crate::config::BrokerConfig;
 use crate::consumer::{ConsumeOptions, Consumer, OnMissing};
 use crate::dial::Address;
@@ -240,6 +241,15 @@ impl Broker {
         topology::declare_mark(&session, &self.shared.names, mark).await
     }
 
+    /// Declares the stream that configuration is told in. Not part of the topology: without it, deliveries go on.
+    ///
+    /// # Errors
+    /// As [`declare_topology`](Self::declare_topology).
+    pub async fn declare_journal(&self) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        topology::declare_journal(&session, &self.shared.names).await
+    }
+
     /// Deletes the lane of `endpoint` with what waits in it. It may be gone already.
     ///
     /// # Errors
@@ -265,6 +275,19 @@ impl Broker {
     pub async fn take(&self, queue: &str, max: usize) -> Result<Vec<Received>, BrokerError> {
         let session = self.shared.session().await?;
         take(&self.shared, &session, queue, max).await
+    }
+
+    /// Reads a stream from its first message, until `read` has seen enough of it.
+    ///
+    /// # Errors
+    /// When the stream does not exist, falls silent, there is no connection, or no permission.
+    pub async fn read_stream(
+        &self,
+        stream: &str,
+        read: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        read_stream(&session, stream, read).await
     }
 }
 

@@ -36,6 +36,7 @@ struct Spelled {
     deliveries: String,
     unroutable: String,
     operations: String,
+    journal: String,
     endpoint_prefix: String,
 }
 
@@ -51,6 +52,7 @@ impl Names {
             deliveries: spell("deliveries"),
             unroutable: spell("unroutable"),
             operations: spell("operations"),
+            journal: spell("journal"),
             endpoint_prefix: spell("endpoint."),
             namespace: namespace.to_owned(),
         }))
@@ -96,6 +98,12 @@ impl Names {
     #[must_use]
     pub fn operations(&self) -> &str {
         &self.0.operations
+    }
+
+    /// The stream of configuration; published to through the default exchange.
+    #[must_use]
+    pub fn journal(&self) -> &str {
+        &self.0.journal
     }
 
     /// The lane of an endpoint.
@@ -149,6 +157,7 @@ mod tests {
         assert_eq!(names.queue(&Queue::Unroutable), "nuncio.unroutable");
         assert_eq!(names.deliveries(), "nuncio.deliveries");
         assert_eq!(names.operations(), "nuncio.operations");
+        assert_eq!(names.journal(), "nuncio.journal");
         assert_eq!(names.rung(Duration::from_millis(5_250)), "nuncio.retry.5250");
         let lane = names.queue(&Queue::Endpoint(endpoint.clone())).into_owned();
         assert_eq!(lane, "nuncio.endpoint.ep_1");

@@ -123,6 +123,13 @@ const METRICS: &[Metric] = &[
         ROUTER,
         "Times RabbitMQ was found to have lost its queues",
     ),
+    metric(
+        "nuncio_router_journal_entries_total",
+        Counter,
+        "",
+        ROUTER,
+        "Entries written to the journal of configuration; one router of all writes them",
+    ),
     // Deliveries out.
     metric(
         "nuncio_sender_attempts_total",

@@ -4,7 +4,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{bench, completions, config, health, listen, manual, publish, role, token};
+use crate::command::{bench, completions, config, health, listen, manual, publish, restore, role, token};
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
 #[derive(Debug, Parser)]
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Bench(bench::BenchArgs),
     /// Mint an API token and print it
     Token(token::TokenArgs),
+    /// Put apps, endpoints with their secrets, and event types back that Redis has lost
+    Restore(restore::RestoreArgs),
     /// Show, check or explain the configuration
     Config(config::ConfigCommand),
     /// Ask the Nuncio on this machine whether it is ready: exit code 0 if it is

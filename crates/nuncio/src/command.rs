@@ -7,6 +7,7 @@ pub(crate) mod health;
 pub(crate) mod listen;
 pub(crate) mod manual;
 pub(crate) mod publish;
+pub(crate) mod restore;
 pub(crate) mod role;
 pub(crate) mod token;
 

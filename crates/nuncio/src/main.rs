@@ -8,6 +8,7 @@ mod catalogue;
 mod cli;
 mod command;
 mod host;
+mod journal;
 mod output;
 mod wiring;
 
@@ -54,6 +55,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Listen(args) => command::listen::run(args),
         Command::Bench(args) => command::bench::run(args),
         Command::Token(args) => command::token::run(&args),
+        Command::Restore(args) => command::restore::run(&args),
         Command::Config(args) => command::config::run(&args),
         Command::Health(args) => command::health::run(&args),
         Command::Manual(args) => command::manual::run(&args),

@@ -8,6 +8,7 @@
 mod batch;
 mod fanout;
 mod ingest;
+mod journal;
 mod set_aside;
 mod sweep;
 mod unroutable;
@@ -77,6 +78,9 @@ pub async fn run(parts: RouterParts) -> Result<(), BrokerError> {
     );
     let _sweep = tokio_util::task::AbortOnDropHandle::new(
         shared.parts.life.tracker.spawn(sweep::run(Arc::clone(&shared))),
+    );
+    let _journal = tokio_util::task::AbortOnDropHandle::new(
+        shared.parts.life.tracker.spawn(journal::run(Arc::clone(&shared))),
     );
     ingest::run(Arc::clone(&shared)).await;
     if let Err(error) = unroutable.await {

@@ -83,6 +83,7 @@ struct Shared {
     known: RwLock<Known>,
     changes: broadcast::Sender<Change>,
     status: watch::Sender<DirectoryStatus>,
+    revision: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -120,6 +121,7 @@ impl Directory {
                 known: RwLock::default(),
                 changes: broadcast::Sender::new(CHANGES_WAITING_MAX),
                 status: watch::Sender::new(DirectoryStatus::Loading),
+                revision: watch::Sender::new(0),
             }),
         };
         let mut status = directory.status();
@@ -217,6 +219,20 @@ impl Directory {
         self.known().apps.keys().cloned().collect()
     }
 
+    /// The versions of all apps.
+    #[must_use]
+    pub fn app_versions(&self) -> HashMap<AppId, u64> {
+        let known = self.known();
+        let versions = known.apps.iter().map(|(id, entry)| (id.clone(), entry.version));
+        versions.collect()
+    }
+
+    /// A number that changes with whatever is known.
+    #[must_use]
+    pub fn revision(&self) -> watch::Receiver<u64> {
+        self.shared.revision.subscribe()
+    }
+
     /// How many endpoints are known.
     #[must_use]
     pub fn endpoint_count(&self) -> usize {
@@ -252,6 +268,7 @@ impl Directory {
     }
 
     fn tell(&self, changed: Vec<EndpointId>) {
+        self.shared.revision.send_modify(|revision| *revision += 1);
         // Nobody may listen.
         if changed.len() > CHANGES_WAITING_MAX / 4 {
             self.shared.changes.send(Change::Reloaded).ok();

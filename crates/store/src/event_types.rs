@@ -238,6 +238,14 @@ impl Store {
         Ok(())
     }
 
+    /// The records of all event types by name, as they are kept.
+    ///
+    /// # Errors
+    /// When Redis is away.
+    pub async fn event_type_images(&self) -> Result<nuncio_wire::journal::EventTypeImages, StoreError> {
+        Ok(self.event_type_texts().await?.into_iter().collect())
+    }
+
     pub(crate) async fn event_type_texts(&self) -> Result<Vec<(String, String)>, StoreError> {
         let mut cmd = redis::cmd("HGETALL");
         cmd.arg(self.keys().event_types());

@@ -47,6 +47,8 @@ impl Keys {
         broker_mark => "broker",
         /// STRING, held by the process that queues unfinished deliveries again.
         sweep => "broker:sweeping",
+        /// STRING, held by the process that keeps the journal of configuration.
+        journal_keeper => "journal:keeping",
         /// HASH name → event type.
         event_types => "event-types",
         /// STRING, present once the event types of the start were written.

@@ -35,6 +35,7 @@ mod error;
 mod event_types;
 mod idempotency;
 mod keys;
+mod life;
 mod link;
 mod marker;
 mod members;

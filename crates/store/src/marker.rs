@@ -52,6 +52,26 @@ impl Store {
     /// # Errors
     /// When Redis is away.
     pub async fn take_sweep(&self, member: &str, hold: Duration) -> Result<bool, StoreError> {
+        self.take_task("take the sweep", self.keys().sweep(), member, hold)
+            .await
+    }
+
+    /// Takes the task of keeping the journal of configuration, as [`take_sweep`](Self::take_sweep) takes its own.
+    ///
+    /// # Errors
+    /// When Redis is away.
+    pub async fn take_journal(&self, member: &str, hold: Duration) -> Result<bool, StoreError> {
+        self.take_task("take the journal", self.keys().journal_keeper(), member, hold)
+            .await
+    }
+
+    async fn take_task(
+        &self,
+        action: &'static str,
+        key: String,
+        member: &str,
+        hold: Duration,
+    ) -> Result<bool, StoreError> {
         let script = "local held = redis.call('GET', KEYS[1])\n\
              if held and held ~= ARGV[1] then return 0 end\n\
              redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])\n\
@@ -59,10 +79,10 @@ impl Store {
         let mut cmd = redis::cmd("EVAL");
         cmd.arg(script)
             .arg(1)
-            .arg(self.keys().sweep())
+            .arg(key)
             .arg(member)
             .arg(hold.as_millis() as u64);
-        self.one("take the sweep", cmd).await
+        self.one(action, cmd).await
     }
 
     /// An app's unfinished deliveries by the time they are due, from where the last reading ended.

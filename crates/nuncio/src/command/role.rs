@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use self::parts::Parts;
 use crate::catalogue;
 use crate::command::block_on;
+use crate::journal;
 use crate::wiring::{self, Services};
 
 /// How often Redis is asked whether it is there.
@@ -135,6 +136,10 @@ async fn start(
     check_broker(health, &broker);
     let store = wiring::store(config)?;
     check_store(health, &store, services);
+    tokio::select! {
+        () = journal::fill_blank(&broker, &store) => {}
+        () = life.soft.cancelled() => return Ok(()),
+    }
     let parts = Parts::new(config, life, services, broker, store);
     let follow = Directory::follow(
         parts.store.clone(),

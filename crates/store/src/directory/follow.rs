@@ -66,7 +66,7 @@ async fn follow(directory: &Directory, pause: &mut Duration) -> Result<(), Store
     directory.restore_if_emptied().await?;
     let mut link = store.dedicated(ACTION, BLOCK).await?;
     let mut cursor = last_change(directory).await?;
-    let epoch = directory.adopt_epoch().await?;
+    let epoch = store.adopt_epoch().await?;
     let was = *directory.shared.status.borrow();
     directory.reconcile(&epoch).await?;
     if was != DirectoryStatus::Following {
@@ -83,7 +83,7 @@ async fn follow(directory: &Directory, pause: &mut Duration) -> Result<(), Store
         for (app, told) in read_changes(directory, &mut link, &mut cursor).await? {
             directory.apply(&app, told).await?;
         }
-        if directory.epoch().await?.as_deref() != Some(epoch.as_str()) {
+        if store.epoch().await?.as_deref() != Some(epoch.as_str()) {
             return Ok(());
         }
     }

@@ -58,7 +58,7 @@ impl Directory {
         }
         let event_types = store.event_type_texts().await?;
         // What is missing was deleted only if the store is still the one that was asked first.
-        if self.epoch().await?.as_deref() != Some(epoch) {
+        if store.epoch().await?.as_deref() != Some(epoch) {
             return Err(StoreError::Unavailable {
                 action: ACTION,
                 source: Cause::Emptied,
