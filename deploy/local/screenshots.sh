@@ -10,23 +10,10 @@ set -euo pipefail
 
 readonly out=${1:-$root/.nuncio/screenshots}
 readonly walk=$here/screenshots
-modules=${XDG_CACHE_HOME:-$HOME/.cache}/nuncio/screenshots-$(sha256sum "$walk/package.json" | cut -c -12)
+
+"$here/install.sh" browser
+modules=$("$here/sdks.sh" browser | sed -n 's/^browser=//p')
 readonly modules
-
-# need PROGRAM PACKAGE
-need() { command -v "$1" >/dev/null || die "$1 is not here: install it (Debian: apt-get install $2)"; }
-need node nodejs
-need npm npm
-need chromium chromium
-
-if [[ ! -e $modules/.complete ]]; then
-    heading 'Browser driver'
-    mkdir -p "$modules"
-    cp "$walk/package.json" "$modules/"
-    (cd "$modules" && npm install --no-audit --no-fund --ignore-scripts --silent)
-    touch "$modules/.complete"
-    ok 'playwright-core and axe-core'
-fi
 
 # Retries that a visitor of a few minutes sees.
 export NUNCIO_RETRY_FIRST=3s NUNCIO_RETRY_FACTOR=2 NUNCIO_RETRY_CEILING=60s NUNCIO_RETRY_ATTEMPTS=6

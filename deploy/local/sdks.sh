@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# sdks.sh [libraries | rust | schemathesis | documents | manifests]
+# sdks.sh [libraries | rust | schemathesis | documents | manifests | browser]
 #
 # Installs what nobody here wrote and the tests hold Nuncio against, pinned. Nothing goes into the working tree: virtual
 # environments, node directories and a build directory under ~/.cache/nuncio/sdks, each named by its pins and made only
@@ -11,6 +11,7 @@
 #   schemathesis  what tries the API by its OpenAPI document
 #   documents     what validates the OpenAPI and AsyncAPI documents
 #   manifests     what validates Dockerfile and Kubernetes manifests: hadolint, kubectl, and schemas
+#   browser       what drives Chromium and looks at its pages: playwright-core and axe-core; needs `install.sh browser`
 set -euo pipefail
 # shellcheck source=deploy/local/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -88,7 +89,10 @@ manifests)
     once manifests-python "$root/deploy/kubernetes/validate/requirements.txt" python_packages
     once manifests-node "$root/deploy/kubernetes/validate/package-lock.json" node_packages
     ;;
+browser)
+    once browser "$here/screenshots/package-lock.json" node_packages
+    ;;
 *)
-    die "usage: sdks.sh [libraries | rust | schemathesis | documents | manifests]"
+    die "usage: sdks.sh [libraries | rust | schemathesis | documents | manifests | browser]"
     ;;
 esac

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 begun=$SECONDS
-"$here/install.sh" servers build sdk prometheus
+"$here/install.sh" servers build sdk prometheus browser
 use_cargo
 cd "$root"
 

@@ -32,6 +32,7 @@ mod deploy_image;
 mod deploy_permissions;
 mod metrics;
 mod portal;
+mod portal_browser;
 mod retry_ladder;
 mod retry_outcomes;
 mod scale_ledger;

@@ -51,7 +51,8 @@
   function isBusy(part) {
     const selection = document.getSelection();
     const selects = selection && !selection.isCollapsed && part.contains(selection.anchorNode);
-    return selects || (part.contains(document.activeElement) && document.activeElement !== part);
+    const focused = document.activeElement;
+    return selects || (part.contains(focused) && focused !== part && focused.tagName !== "SUMMARY");
   }
 
   async function refresh(part, last) {
@@ -61,19 +62,23 @@
       location.reload();
       return last;
     }
-    if (!response.ok) return last;
+    if (!response.ok) throw new Error(String(response.status));
     const text = await response.text();
-    if (text === last || isBusy(part)) return text;
+    // The forms' tokens are other ones each time.
+    const content = text.replace(/(name="csrf" value=)"[^"]*"/g, "$1");
+    if (content === last || isBusy(part)) return last;
     const open = [...part.querySelectorAll("details[open][id]")].map((details) => details.id);
+    const focused = part.contains(document.activeElement) && document.activeElement.closest("details[id]")?.id;
     const fresh = new DOMParser().parseFromString(text, "text/html");
     part.replaceChildren(...fresh.body.childNodes);
     for (const id of open) {
       const details = document.getElementById(id);
       if (details) details.open = true;
     }
+    if (focused) document.querySelector(`#${CSS.escape(focused)} > summary`)?.focus({ preventScroll: true });
     showTimes(part);
     offerCopies(part);
-    return text;
+    return content;
   }
 
   function keepLive(part) {
@@ -94,11 +99,17 @@
   function checkForm(form) {
     const visited = new Set();
     let waiting = 0;
+    // While a button is pressed nothing may move it away from under the pointer.
+    let pressed = false;
+    form.addEventListener("pointerdown", (event) => { pressed = Boolean(event.target.closest("button")); });
+    addEventListener("pointerup", () => { pressed = false; });
     const check = async () => {
       const body = new URLSearchParams(new FormData(form));
       const response = await fetch(form.dataset.check, { method: "POST", body });
       if (!response.ok) return;
-      for (const [field, text] of Object.entries(await response.json())) {
+      const mistakes = await response.json();
+      if (pressed) return;
+      for (const [field, text] of Object.entries(mistakes)) {
         const place = form.querySelector(`[data-error="${field}"]`);
         if (!place || (text && !visited.has(field))) continue;
         if (place.textContent !== text) place.textContent = text;

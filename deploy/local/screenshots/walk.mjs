@@ -4,25 +4,12 @@
 //
 // Fills the installation at BASE first: a project, endpoints, messages. Playwright and axe-core come from the folder in
 // NODE_MODULES. Ends with 1 when a page breaks its content security policy, throws, overflows, or axe-core objects.
-import { createRequire } from "node:module";
 import { mkdirSync } from "node:fs";
+import { faults, restApi, startBrowser, watch } from "./browser.mjs";
 
-const require = createRequire(`${process.env.NODE_MODULES}/x.js`);
-const { chromium } = require("playwright-core");
-const axe = require("axe-core").source;
 const [base, token, receiver, failing, out] = process.argv.slice(2);
 mkdirSync(out, { recursive: true });
-
-async function api(method, path, body) {
-  const response = await fetch(`${base}/api/v1${path}`, {
-    method,
-    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-    body: body && JSON.stringify(body),
-  });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
-  return text && JSON.parse(text);
-}
+const api = restApi(base, token);
 
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -45,11 +32,7 @@ for (let n = 0; n < 40; n++) {
 await wait(6000);
 const first = (await api("GET", `/app/${app.id}/msg?event_types=sync.organization`)).data[0];
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"],
-});
+const { browser, close } = await startBrowser();
 let wrong = 0;
 const complain = (text) => { wrong += 1; console.error(`✗ ${text}`); };
 
@@ -61,22 +44,13 @@ for (const colorScheme of ["light", "dark"]) {
   for (const width of [1280, 390]) {
     const context = await browser.newContext({ colorScheme, viewport: { width, height: 900 }, bypassCSP: false, timezoneId: "Europe/Zurich", locale: "en-GB" });
     const page = await context.newPage();
-    page.on("pageerror", (error) => complain(`${page.url()}: ${error}`));
-    page.on("console", (said) => { if (said.type() === "error" && !/status of 4/.test(said.text())) complain(`${page.url()}: ${said.text()}`); });
-    page.on("dialog", (dialog) => { complain(`${page.url()}: a dialog`); dialog.dismiss(); });
+    watch(page, complain);
 
     const shot = async (name, path) => {
       if (path) await page.goto(base + path);
       await page.waitForTimeout(250);
-      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      if (over > 0) complain(`${name} at ${width}: ${over} px too wide`);
       await page.screenshot({ path: `${out}/${name}-${width}-${colorScheme}.png`, fullPage: true });
-      const check = await context.newCDPSession(page);
-      const { result } = await check.send("Runtime.evaluate", {
-        expression: `${axe}; axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }).then((r) => JSON.stringify(r.violations.map((v) => [v.id, v.nodes.map((n) => n.target.join(" ") + ": " + (n.any[0]?.message || n.failureSummary))])))`,
-        awaitPromise: true,
-      });
-      for (const [id, nodes] of JSON.parse(result.value || "[]")) complain(`${name} at ${width} in ${colorScheme}: ${id}: ${nodes.slice(0, 3).join("; ")}`);
+      for (const fault of await faults(page)) complain(`${name} at ${width} in ${colorScheme}: ${fault}`);
     };
 
     await page.goto(await link(empty.id));
@@ -133,6 +107,6 @@ for (const colorScheme of ["light", "dark"]) {
     await context.close();
   }
 }
-await browser.close();
+await close();
 console.log(wrong ? `${wrong} things are wrong` : "every page is as it should be");
 process.exit(wrong ? 1 : 0);
