@@ -87,6 +87,8 @@ pub struct Attempt {
     pub next_due: Option<UnixMillis>,
     /// The response body, cut at 16 KiB, as UTF-8 with replacement characters.
     pub response_body: String,
+    /// What the response's headers said about it, as they came: a bounded choice, none that holds a secret.
+    pub response_headers: Vec<(String, String)>,
 }
 
 impl Attempt {

@@ -8,6 +8,7 @@
 
 mod backlog;
 mod deliver;
+mod kept;
 mod lane;
 mod lanes;
 mod membership;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::Shared;
 use crate::deliver::{Ended, What};
+use crate::kept::kept;
 use crate::prepared::Prepared;
 use crate::streak::Streak;
 use crate::tell::{tell_delivery, tell_disabled};
@@ -187,6 +188,10 @@ impl Work<'_> {
 
     fn attempt(&self, attempted: Attempted, verdict: Verdict, ended_at: UnixMillis) -> Attempt {
         let endpoint = &self.prepared.entry.endpoint;
+        let (body, headers) = attempted
+            .response
+            .map(|response| (response.body, kept(&response.headers)))
+            .unwrap_or_default();
         Attempt {
             id: self
                 .shared
@@ -206,10 +211,8 @@ impl Work<'_> {
                 Verdict::RetryIn(delay) => Some(ended_at.plus(delay)),
                 _ => None,
             },
-            response_body: attempted
-                .response
-                .map(|response| String::from_utf8_lossy(&response.body).into_owned())
-                .unwrap_or_default(),
+            response_body: String::from_utf8_lossy(&body).into_owned(),
+            response_headers: headers,
         }
     }
 

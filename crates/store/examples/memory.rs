@@ -289,6 +289,7 @@ fn record(message: &Message, endpoint: &Endpoint, number: u16, status: u16) -> R
             } else {
                 "<h1>503 Service Unavailable</h1>".into()
             },
+            response_headers: vec![("content-type".into(), "text/html".into())],
         },
         state: DeliveryState {
             status: if delivered {

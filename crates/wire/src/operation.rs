@@ -211,6 +211,7 @@ mod tests {
             duration: Duration::from_millis(5),
             next_due: None,
             response_body: String::new(),
+            response_headers: Vec::new(),
         };
         let told = DeliveryChange::Exhausted.event(&app(), &attempt.message_id, None, &attempt);
         assert_eq!(

@@ -27,7 +27,12 @@ impl Item {
         const FIXED: usize = 400;
         FIXED
             + match self {
-                Self::Attempt(record) => record.attempt.response_body.len() + record.attempt.url.len(),
+                Self::Attempt(record) => {
+                    let attempt = &record.attempt;
+                    let headers = attempt.response_headers.iter();
+                    let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+                    attempt.response_body.len() + attempt.url.len() + headers
+                }
                 Self::State { .. } => 0,
                 Self::Routed(claim) => claim.payload.len() + claim.routes.len() * 64,
             }

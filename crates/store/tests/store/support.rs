@@ -337,6 +337,7 @@ pub(crate) fn record(message: &Message, endpoint: &Endpoint, number: u16, status
         duration: Duration::from_millis(12),
         next_due: (!delivered).then_some(UnixMillis(NOW.0 + 5_000)),
         response_body: if delivered { String::new() } else { "no".into() },
+        response_headers: vec![("server".into(), "nginx".into())],
     };
     let status = if delivered {
         DeliveryStatus::Delivered

@@ -22,6 +22,7 @@ pub(super) struct AttemptLine {
     pub(super) explanation: String,
     pub(super) next: Option<When>,
     pub(super) body: String,
+    pub(super) headers: Vec<(String, String)>,
     pub(super) expunged: bool,
 }
 
@@ -44,6 +45,7 @@ impl AttemptLine {
             explanation: explain(&attempt.outcome),
             next: attempt.next_due.filter(|due| *due > now).map(When::countdown),
             body: pretty(&attempt.response_body),
+            headers: attempt.response_headers.clone(),
             expunged: stored.expunged,
         }
     }

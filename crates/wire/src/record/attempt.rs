@@ -59,7 +59,10 @@ pub struct AttemptRecord {
     /// The response's body.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     b: String,
-    /// 1 when the response's body was expunged on request.
+    /// The response's headers, those that are kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    h: Vec<(String, String)>,
+    /// 1 when the response was expunged on request.
     #[serde(default, skip_serializing_if = "is_zero")]
     x: u8,
 }
@@ -85,6 +88,7 @@ impl AttemptRecord {
             nd: attempt.next_due.map(|due| due.0),
             u: url_key(&attempt.url),
             b: attempt.response_body.clone(),
+            h: attempt.response_headers.clone(),
             x: 0,
         }
     }
@@ -115,17 +119,18 @@ impl AttemptRecord {
         format!("{}{}", AttemptId::PREFIX, self.i)
     }
 
-    /// The record without the response's body.
+    /// The record without the response's body and headers.
     #[must_use]
     pub fn expunged(self) -> Self {
         Self {
             b: String::new(),
+            h: Vec::new(),
             x: 1,
             ..self
         }
     }
 
-    /// Whether the response's body was expunged on request.
+    /// Whether the response was expunged on request.
     #[must_use]
     pub fn is_expunged(&self) -> bool {
         self.x != 0
@@ -154,6 +159,7 @@ impl AttemptRecord {
             duration: Duration::from_millis(self.d),
             next_due: self.nd.map(UnixMillis),
             response_body: self.b.clone(),
+            response_headers: self.h.clone(),
         })
     }
 }
@@ -279,6 +285,11 @@ mod tests {
             started_at: UnixMillis(1_763_900_000_000),
             duration: Duration::from_millis(12),
             next_due: due.map(UnixMillis),
+            response_headers: if body.is_empty() {
+                Vec::new()
+            } else {
+                vec![("x-request-id".into(), body.clone())]
+            },
             response_body: body,
         }
     }
@@ -325,9 +336,11 @@ mod tests {
     }
 
     #[test]
-    fn an_expunged_record_holds_no_body_and_says_so() {
+    fn an_expunged_record_holds_nothing_of_the_response_and_says_so() {
         let attempt = attempt(Outcome::Gone, 1, false, None, "secret".into());
         let record = AttemptRecord::new(&attempt).expunged();
         assert!(record.is_expunged() && !record.to_json().contains("secret"));
+        let read = record.to_attempt(attempt.endpoint_id, attempt.url).unwrap();
+        assert!(read.response_body.is_empty() && read.response_headers.is_empty());
     }
 }
