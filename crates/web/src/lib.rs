@@ -9,6 +9,7 @@
 mod api;
 mod console;
 mod json;
+pub mod look;
 mod page;
 mod portal;
 mod server;

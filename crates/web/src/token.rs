@@ -18,6 +18,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::look::Look;
+
 mod capability;
 
 pub use capability::{Capabilities, Capability};
@@ -76,6 +78,8 @@ pub struct AppGrant {
     pub feature_flags: Option<Vec<String>>,
     /// The caller's name for the session, by which it can be ended.
     pub session: Option<String>,
+    /// How the portal looks to whoever opens it with the token; what is not given is as the app has it.
+    pub look: Look,
 }
 
 impl AppGrant {
@@ -93,6 +97,7 @@ impl AppGrant {
             capabilities: Capabilities::FULL,
             feature_flags: None,
             session: None,
+            look: Look::default(),
         }
     }
 }
@@ -137,6 +142,12 @@ struct Claims {
     flags: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sid: Option<String>,
+    #[serde(default, skip_serializing_if = "is_plain")]
+    look: Look,
+}
+
+fn is_plain(look: &Look) -> bool {
+    *look == Look::default()
 }
 
 const ADMIN_SUBJECT: &str = "admin";
@@ -200,6 +211,7 @@ impl Tokens {
             cap: grant.map(|grant| grant.capabilities.iter().collect()),
             flags: grant.and_then(|grant| grant.feature_flags.clone()),
             sid: grant.and_then(|grant| grant.session.clone()),
+            look: grant.map(|grant| grant.look.clone()).unwrap_or_default(),
         };
         let header = Header {
             alg: "HS256".to_owned(),
@@ -256,6 +268,7 @@ impl Tokens {
                 capabilities: claims.cap.unwrap_or_default().into_iter().collect(),
                 feature_flags: claims.flags,
                 session: claims.sid,
+                look: claims.look,
             })
         };
         let millis = |seconds: i64| seconds.saturating_mul(1_000);

@@ -15,6 +15,7 @@ use super::auth::{Admin, Caller, InApp, Operate};
 use super::body::{Body, Object, Whole};
 use super::path::At;
 use super::{Answer, Api};
+use crate::look::Look;
 use crate::token::{Capability, Scope};
 use crate::usecase::refusal::Refusal;
 use crate::usecase::sessions::AccessDraft;
@@ -48,6 +49,10 @@ struct AppPortalAccessIn {
     /// A name by which the session can be ended.
     #[schema(nullable, min_length = 1, max_length = 256)]
     session_id: Option<String>,
+    /// How the portal looks to whoever opens the link; what is left out is as the app's metadata says, under
+    /// `portal-name`, `portal-logo` and `portal-accent`.
+    #[schema(value_type = Option<Look>)]
+    branding: Option<Object<Look>>,
 }
 
 impl From<AppPortalAccessIn> for AccessDraft {
@@ -59,6 +64,7 @@ impl From<AppPortalAccessIn> for AccessDraft {
             feature_flags: body.feature_flags,
             expiry_seconds: body.expiry.map(|Whole(seconds)| seconds),
             session: body.session_id,
+            look: body.branding.map(|Object(look)| look).unwrap_or_default(),
         }
     }
 }

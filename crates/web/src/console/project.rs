@@ -1,6 +1,5 @@
 //! A project's settings, with the way to its webhooks.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -13,10 +12,10 @@ use super::notice;
 use super::operator::Operator;
 use super::projects::{Mistakes, Typed};
 use crate::api::path::At;
-use crate::page::accent::Colour;
+use crate::look::Look;
 use crate::page::form::{Change, Fields};
 use crate::page::part::When;
-use crate::page::shell::{BRAND_ACCENT, BRAND_NAME, Shell};
+use crate::page::shell::Shell;
 use crate::page::{Answer, Web, go, show};
 use crate::token::Scope;
 use crate::usecase::apps::AppPatch;
@@ -32,8 +31,7 @@ struct ProjectPage {
     updated: When,
     endpoints: usize,
     typed: Typed,
-    look_name: String,
-    look_accent: String,
+    look: Look,
     mistakes: Mistakes,
 }
 
@@ -51,7 +49,7 @@ fn page(
     operator: &Operator,
     app: &App,
     typed: Option<Typed>,
-    look: (String, String),
+    look: Look,
     mistakes: Mistakes,
     told: Option<&'static str>,
 ) -> Answer {
@@ -67,15 +65,9 @@ fn page(
             uid: app.uid.as_ref().map(ToString::to_string).unwrap_or_default(),
             rate: app.throttle_rate.map(|rate| rate.to_string()).unwrap_or_default(),
         }),
-        look_name: look.0,
-        look_accent: look.1,
+        look,
         mistakes,
     })
-}
-
-fn look(app: &App) -> (String, String) {
-    let of = |key: &str| app.metadata.get(key).cloned().unwrap_or_default();
-    (of(BRAND_NAME), of(BRAND_ACCENT))
 }
 
 pub(super) async fn settings(
@@ -86,7 +78,15 @@ pub(super) async fn settings(
 ) -> Answer {
     let app = web.api.use_cases.app(&id).await?;
     let told = notice(fields.text("done"));
-    page(&web, &operator, &app, None, look(&app), Mistakes::default(), told)
+    page(
+        &web,
+        &operator,
+        &app,
+        None,
+        Look::of_metadata(&app.metadata),
+        Mistakes::default(),
+        told,
+    )
 }
 
 pub(super) async fn save(
@@ -97,18 +97,21 @@ pub(super) async fn save(
     let use_cases = &web.api.use_cases;
     let app = use_cases.app(&id).await?;
     let typed = Typed::read(&change.fields);
-    let text = |name: &str| change.fields.text(name).to_owned();
-    let look = (text("look_name"), text("look_accent"));
-    let mut mistakes = Mistakes::default();
-    if !look.1.is_empty() && Colour::parse(&look.1).is_none() {
-        mistakes.look = "The colour must be of the form #rrggbb.".to_owned();
-    }
+    let text = |name: &str| change.fields.some(name).map(str::to_owned);
+    let look = Look {
+        name: text("look_name"),
+        logo: text("look_logo"),
+        accent: text("look_accent"),
+    };
+    let mut mistakes = Mistakes::of_look(&look);
     if mistakes.is_empty() {
+        let mut metadata = app.metadata.clone();
+        look.write_to(&mut metadata);
         let patch = AppPatch {
             name: Some(typed.name.clone()),
             uid: Some(typed.uid()),
             throttle_rate: Some(typed.rate()),
-            metadata: Some(with_look(app.metadata.clone(), &look)),
+            metadata: Some(metadata),
             ..AppPatch::default()
         };
         match use_cases.patch_app(&id, patch).await {
@@ -118,20 +121,6 @@ pub(super) async fn save(
     }
     let page = page(&web, &change.session, &app, Some(typed), look, mistakes, None)?;
     Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
-}
-
-fn with_look(
-    mut metadata: BTreeMap<String, String>,
-    (name, accent): &(String, String),
-) -> BTreeMap<String, String> {
-    for (key, value) in [(BRAND_NAME, name), (BRAND_ACCENT, accent)] {
-        if value.is_empty() {
-            metadata.remove(key);
-        } else {
-            metadata.insert(key.to_owned(), value.clone());
-        }
-    }
-    metadata
 }
 
 /// Opens the project's portal under a fresh link.
@@ -168,21 +157,4 @@ pub(super) async fn ask(State(web): State<Arc<Web>>, operator: Operator, At(id):
 pub(super) async fn delete(State(web): State<Arc<Web>>, At(id): At<String>, _: Change<Operator>) -> Answer {
     web.api.use_cases.delete_app(&id).await?;
     Ok(go("/console/projects?done=deleted"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_look_leaves_other_metadata_alone() {
-        let before = BTreeMap::from([
-            ("own".to_owned(), "kept".to_owned()),
-            (BRAND_NAME.to_owned(), "old".to_owned()),
-        ]);
-        let after = with_look(before, &(String::new(), "#123456".to_owned()));
-        assert_eq!(after.get("own").map(String::as_str), Some("kept"));
-        assert_eq!(after.get(BRAND_ACCENT).map(String::as_str), Some("#123456"));
-        assert!(!after.contains_key(BRAND_NAME));
-    }
 }

@@ -9,12 +9,14 @@ use http::StatusCode;
 
 use super::notice;
 use super::operator::Operator;
+use crate::look::Look;
 use crate::page::failure::{Failure, sentence};
 use crate::page::form::{Change, Fields};
 use crate::page::part::{When, count};
 use crate::page::shell::Shell;
 use crate::page::{Answer, Web, go, show};
 use crate::usecase::apps::{AppDraft, Upserted};
+use crate::usecase::check::METADATA_BYTES_MAX;
 use crate::usecase::refusal::Refusal;
 
 /// Projects on one page.
@@ -62,7 +64,9 @@ pub(super) struct Mistakes {
     pub(super) name: String,
     pub(super) uid: String,
     pub(super) rate: String,
-    pub(super) look: String,
+    pub(super) look_name: String,
+    pub(super) look_logo: String,
+    pub(super) look_accent: String,
 }
 
 impl Typed {
@@ -89,9 +93,23 @@ impl Typed {
 
 impl Mistakes {
     pub(super) fn is_empty(&self) -> bool {
-        [&self.name, &self.uid, &self.rate, &self.look]
-            .iter()
-            .all(|text| text.is_empty())
+        let project = [&self.name, &self.uid, &self.rate];
+        let look = [&self.look_name, &self.look_logo, &self.look_accent];
+        project.into_iter().chain(look).all(String::is_empty)
+    }
+
+    /// What is wrong with the look.
+    pub(super) fn of_look(look: &Look) -> Self {
+        let mut mistakes = Self::default();
+        for (field, mistake) in look.mistakes(METADATA_BYTES_MAX) {
+            let place = match field {
+                "logo" => &mut mistakes.look_logo,
+                "accent" => &mut mistakes.look_accent,
+                _ => &mut mistakes.look_name,
+            };
+            *place = sentence(&mistake);
+        }
+        mistakes
     }
 
     /// The complaints in a refusal.
@@ -105,7 +123,7 @@ impl Mistakes {
                     let field = match complaint.field.first().map_or("", String::as_str) {
                         "uid" => &mut self.uid,
                         "throttleRate" => &mut self.rate,
-                        "metadata" => &mut self.look,
+                        "metadata" => &mut self.look_logo,
                         _ => &mut self.name,
                     };
                     *field = sentence(&complaint.message);

@@ -1,26 +1,12 @@
 //! What stands around every page: name, navigation, notices, the files it loads.
 //!
-//! Owns the white label: name, logo and accent colour that an app's metadata gives. Guarantees that a logo is a picture
-//! within the page, and a colour is a colour.
+//! Guarantees that of a white label only a picture becomes a picture and only a colour a colour.
 
 use nuncio_domain::App;
 
 use super::accent;
 use super::assets;
-
-/// The app's metadata keys of the white label.
-pub(crate) const BRAND_NAME: &str = "portal-name";
-/// A picture as a `data:` URL.
-pub(crate) const BRAND_LOGO: &str = "portal-logo";
-/// A colour as `#rrggbb`.
-pub(crate) const BRAND_ACCENT: &str = "portal-accent";
-
-const LOGO_KINDS: [&str; 4] = [
-    "data:image/png;base64,",
-    "data:image/svg+xml;base64,",
-    "data:image/jpeg;base64,",
-    "data:image/webp;base64,",
-];
+use crate::look::{Look, is_picture};
 
 /// Which of the two places a page is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,15 +99,15 @@ impl Shell {
     }
 
     /// Shows the app's name, and its own look where it has one.
-    pub(crate) fn branded(mut self, app: &App) -> Self {
+    pub(crate) fn branded(mut self, app: &App, look: Look) -> Self {
         self.context.clone_from(&app.name);
-        let of = |key: &str| app.metadata.get(key).filter(|text| !text.is_empty());
-        if let Some(name) = of(BRAND_NAME) {
-            self.brand.clone_from(name);
+        if let Some(name) = look.name {
+            self.brand = name;
         }
-        self.logo = of(BRAND_LOGO).filter(|logo| is_picture(logo)).cloned();
-        self.theme = of(BRAND_ACCENT)
-            .and_then(|colour| accent::Colour::parse(colour))
+        self.logo = look.logo.filter(|logo| is_picture(logo));
+        self.theme = look
+            .accent
+            .and_then(|colour| accent::Colour::parse(&colour))
             .map(|colour| format!("/assets/accent/{}", colour.hex()));
         self
     }
@@ -130,32 +116,5 @@ impl Shell {
     pub(crate) fn told(mut self, notice: Option<&'static str>) -> Self {
         self.notice = notice;
         self
-    }
-}
-
-fn is_picture(text: &str) -> bool {
-    LOGO_KINDS.iter().any(|kind| {
-        text.strip_prefix(kind).is_some_and(|data| {
-            data.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_logo_is_a_picture_within_the_page() {
-        assert!(is_picture("data:image/png;base64,iVBORw0KGgo="));
-        for text in [
-            "https://tracker.example/x.png",
-            "data:text/html;base64,PHN2Zz4=",
-            "data:image/png;base64,\" onerror=\"x",
-            "javascript:alert(1)",
-        ] {
-            assert!(!is_picture(text), "{text}");
-        }
     }
 }

@@ -38,6 +38,10 @@ fn what_is_minted_verifies_until_it_expires() {
             capabilities: Capabilities::READ_ONLY,
             feature_flags: Some(vec!["beta".into()]),
             session: Some("s1".into()),
+            look: Look {
+                accent: Some("#0f766e".into()),
+                ..Look::default()
+            },
         }),
     ];
     for scope in scopes {

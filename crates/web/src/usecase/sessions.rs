@@ -9,6 +9,7 @@ use nuncio_domain::{App, UnixMillis};
 use super::apps::AppDraft;
 use super::refusal::{Complaints, Outcome, Refusal};
 use super::{UseCases, store};
+use crate::look::{LINK_LOGO_BYTES_MAX, Look};
 use crate::token::{APP_LIFETIME, AppGrant, Capabilities, Capability, Verified};
 
 /// The shortest that a customer's token may live.
@@ -37,6 +38,8 @@ pub struct AccessDraft {
     pub expiry_seconds: Option<u64>,
     /// A name by which the session can be ended.
     pub session: Option<String>,
+    /// How the portal is to look.
+    pub look: Look,
 }
 
 /// A token to mint.
@@ -84,6 +87,9 @@ impl UseCases {
                 format_args!("must have at most {FLAGS_MAX} items"),
             );
         }
+        for (field, mistake) in draft.look.mistakes(LINK_LOGO_BYTES_MAX) {
+            complaints.add_at(&["branding", field], "value_error", mistake);
+        }
         complaints.or(Some(()))?;
         let app = self.app_or_new(id_or_uid, application).await?;
         let capabilities = match draft.capabilities {
@@ -97,6 +103,7 @@ impl UseCases {
                 capabilities,
                 feature_flags: draft.feature_flags.filter(|flags| !flags.is_empty()),
                 session: draft.session,
+                look: draft.look,
             },
             lifetime,
             now: self.now(),
