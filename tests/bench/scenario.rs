@@ -6,6 +6,7 @@
 mod api;
 mod bare;
 mod neighbours;
+mod pages;
 mod throughput;
 
 use anyhow::Result;
@@ -26,6 +27,7 @@ pub(crate) enum Scenario {
     Payload64k,
     BareAgain,
     Rest,
+    Pages,
     Rates,
     Hot,
     Hanging,
@@ -37,7 +39,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Bare,
         Self::BareVariants,
         Self::One,
@@ -49,6 +51,7 @@ impl Scenario {
         Self::Payload64k,
         Self::BareAgain,
         Self::Rest,
+        Self::Pages,
         Self::Rates,
         Self::Hot,
         Self::Hanging,
@@ -72,6 +75,7 @@ impl Scenario {
             Self::Payload4k => "payload-4k",
             Self::Payload64k => "payload-64k",
             Self::Rest => "rest",
+            Self::Pages => "pages",
             Self::Rates => "rates",
             Self::Hot => "hot",
             Self::Hanging => "hanging",
@@ -99,6 +103,7 @@ impl Scenario {
             Self::Payload4k => throughput::drained(bench, "payload 4 KiB", 1, 1, 4_096, 10_000).await,
             Self::Payload64k => throughput::drained(bench, "payload 64 KiB", 1, 1, 65_536, 2_000).await,
             Self::Rest => api::post(bench).await,
+            Self::Pages => pages::pages(bench).await,
             Self::Rates => throughput::rates(bench).await,
             Self::Hot => neighbours::hot(bench).await,
             Self::Hanging => neighbours::hanging(bench).await,

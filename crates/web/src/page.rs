@@ -12,6 +12,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderName, HeaderValue, header};
+use tower_http::compression::CompressionLayer;
 
 use crate::api::Api;
 use crate::{NoMainSecret, WebParts, console, portal};
@@ -118,7 +119,8 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(
     let web = Arc::new(Web::new(Arc::clone(api), parts)?);
     let portal = portal::routes().layer(from_fn_with_state((Arc::clone(&web), Place::Portal), dress));
     let console = console::routes().layer(from_fn_with_state((Arc::clone(&web), Place::Console), dress));
-    Ok(portal.merge(console).merge(assets::routes()).with_state(web))
+    let pages = portal.merge(console).merge(assets::routes());
+    Ok(pages.layer(CompressionLayer::new()).with_state(web))
 }
 
 /// Renders what failed, and sets the headers that every page has.

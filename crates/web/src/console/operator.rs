@@ -40,7 +40,11 @@ impl FromRequestParts<Arc<Web>> for Operator {
             .admin(&verified.id)
             .map_err(|retry_after| Refusal::TooMany { retry_after })?;
         Ok(Self {
-            csrf: web.sessions.form_token(&verified.id),
+            csrf: web
+                .api
+                .use_cases
+                .dice
+                .with(|rng| web.sessions.form_token(&verified.id, rng)),
             verified,
         })
     }

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderValue, header};
+use rand::Rng;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use sha2::Sha256;
@@ -21,6 +22,7 @@ use crate::token::{Tokens, derive_key};
 
 const KEY_INFO: &[u8] = b"nuncio form v1";
 const KEY_BYTES: usize = 32;
+const TAG_BYTES: usize = 32;
 
 /// How long an operator stays signed in.
 pub(crate) const CONSOLE_LIFETIME: Duration = Duration::from_secs(12 * 3_600);
@@ -105,9 +107,13 @@ impl Sessions {
             .filter(|token| !token.is_empty())
     }
 
-    /// What forms of the session with that id carry.
-    pub(crate) fn form_token(&self, session: &str) -> String {
-        BASE64.encode(tag(&self.keys[0], session))
+    /// What forms of the session with that id carry: another text each time, so that how well a page compresses tells
+    /// nothing about it (<https://www.breachattack.com>).
+    pub(crate) fn form_token(&self, session: &str, rng: &mut (impl Rng + ?Sized)) -> String {
+        let mut mask = [0; TAG_BYTES];
+        rng.fill_bytes(&mut mask);
+        let masked = masked(&tag(&self.keys[0], session), &mask);
+        BASE64.encode([mask, masked].concat())
     }
 
     /// Whether `given` was made for the session with that id.
@@ -115,16 +121,23 @@ impl Sessions {
         let Ok(given) = BASE64.decode(given) else {
             return false;
         };
+        let Some((mask, given)) = given.split_first_chunk::<TAG_BYTES>() else {
+            return false;
+        };
         self.keys
             .iter()
-            .any(|key| bool::from(tag(key, session).as_slice().ct_eq(&given)))
+            .any(|key| bool::from(masked(&tag(key, session), mask).as_slice().ct_eq(given)))
     }
 }
 
-fn tag(key: &[u8; KEY_BYTES], session: &str) -> Vec<u8> {
+fn tag(key: &[u8; KEY_BYTES], session: &str) -> [u8; TAG_BYTES] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(session.as_bytes());
-    mac.finalize().into_bytes().to_vec()
+    mac.finalize().into_bytes().into()
+}
+
+fn masked(tag: &[u8; TAG_BYTES], mask: &[u8; TAG_BYTES]) -> [u8; TAG_BYTES] {
+    std::array::from_fn(|at| tag[at] ^ mask[at])
 }
 
 #[cfg(test)]
@@ -179,8 +192,10 @@ mod tests {
     #[test]
     fn a_form_is_good_in_its_own_session_alone() {
         let sessions = sessions(true, false);
-        let token = sessions.form_token("one");
+        let token = sessions.form_token("one", &mut rand::rng());
         assert!(sessions.is_form_token("one", &token));
+        let again = sessions.form_token("one", &mut rand::rng());
+        assert!(sessions.is_form_token("one", &again) && again != token);
         for (session, given) in [
             ("two", token.as_str()),
             ("one", ""),

@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use nuncio_domain::{App, Endpoint};
 
+use crate::look::Look;
 use crate::page::Web;
 use crate::page::failure::Failure;
 use crate::page::form::Session;
@@ -82,7 +83,9 @@ impl FromRequestParts<Arc<Web>> for Visitor {
             return Err(Failure::forbidden());
         }
         Ok(Self {
-            csrf: web.sessions.form_token(&verified.id),
+            csrf: use_cases
+                .dice
+                .with(|rng| web.sessions.form_token(&verified.id, rng)),
             can: Can::of(&grant),
             app,
             grant,
@@ -110,7 +113,8 @@ impl Visitor {
 
     /// What stands around a page under the navigation's entry `current`.
     pub(super) fn shell(&self, title: impl Into<String>, current: &str) -> Shell {
-        Shell::signed_in(Place::Portal, title, &TABS, current, self.csrf.clone()).branded(&self.app)
+        let look = self.grant.look.clone().or(Look::of_metadata(&self.app.metadata));
+        Shell::signed_in(Place::Portal, title, &TABS, current, self.csrf.clone()).branded(&self.app, look)
     }
 
     pub(super) fn flags(&self) -> Option<&[String]> {
