@@ -24,6 +24,7 @@ async fn chromium_walks_the_whole_story_and_every_page() {
     // Long enough to be looked at, so that the retry is seen before it is due.
     let deployment = deployment
         .with("NUNCIO_RETRY_FIRST", "120s")
+        .with("NUNCIO_RETRY_CEILING", "600s")
         .with("NUNCIO_RETRY_ATTEMPTS", "3");
     let nuncio = deployment.start("all").await.expect("a process of all roles");
     let admin = deployment.token(&[]).await.expect("an admin's token");
