@@ -177,8 +177,9 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// The same with a capital first letter and a full stop.
+/// The same for people: with a capital first letter and a full stop, without the marks that set code apart.
 pub(crate) fn sentence(text: &str) -> String {
+    let text = text.replace('`', "");
     let mut chars = text.chars();
     let Some(first) = chars.next() else {
         return String::new();

@@ -194,7 +194,7 @@ pub(crate) fn rate(succeeded: u64, failed: u64) -> Option<String> {
     }
     let share = succeeded as f64 * 100.0 / all as f64;
     Some(match share {
-        share if failed == 0 => format!("{share:.0} %"),
+        share if failed == 0 || succeeded == 0 => format!("{share:.0} %"),
         share if share > 99.9 => "99.9 %".to_owned(),
         share => format!("{share:.1} %"),
     })
@@ -231,6 +231,7 @@ mod tests {
         assert_eq!(count(12), "12");
         assert_eq!(rate(0, 0), None);
         assert_eq!(rate(10, 0).as_deref(), Some("100 %"));
+        assert_eq!(rate(0, 10).as_deref(), Some("0 %"));
         assert_eq!(rate(1_000_000, 1).as_deref(), Some("99.9 %"));
         assert_eq!(rate(1, 2).as_deref(), Some("33.3 %"));
     }

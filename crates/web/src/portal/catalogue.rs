@@ -8,10 +8,11 @@ use nuncio_store::{EventType, PageRequest};
 
 use super::visitor::{Can, Visitor};
 use crate::page::form::Fields;
+use crate::page::pretty::pretty;
 use crate::page::shell::Shell;
 use crate::page::{Answer, Web, show};
 use crate::usecase::event_types::newest;
-use crate::usecase::example::example_of;
+use crate::usecase::example::example_text;
 
 /// Event types that are shown.
 const SHOWN_MAX: usize = 250;
@@ -40,7 +41,7 @@ impl From<EventType> for Entry {
         let text = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
         Self {
             schema: schema.map(text),
-            example: schema.map(|schema| text(&example_of(schema))),
+            example: schema.map(|schema| pretty(&example_text(schema))),
             name: known.name.to_string(),
             description: known.description,
             group: known.group_name,
