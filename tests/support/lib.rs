@@ -6,8 +6,11 @@
 
 pub mod api;
 pub mod broker;
+pub mod certificates;
 pub mod deployment;
+pub mod dns;
 pub mod eventually;
+pub mod hostile;
 pub mod nuncio;
 pub mod ports;
 pub mod process;
@@ -22,6 +25,7 @@ pub use api::ApiClient;
 pub use broker::Broker;
 pub use deployment::Deployment;
 pub use eventually::{LONG, SHORT, eventually};
+pub use hostile::{Hostile, Manner};
 pub use nuncio::Nuncio;
 pub use proxy::{FaultProxy, Mode};
 pub use publisher::{Event, Publisher};
