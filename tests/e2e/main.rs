@@ -40,6 +40,7 @@ mod retry_outcomes;
 mod scale_ledger;
 mod scale_load;
 mod scale_sharing;
+mod secrets;
 mod signing_sdks;
 mod ssrf_namespace;
 mod support;

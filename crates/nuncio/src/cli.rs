@@ -4,7 +4,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{bench, completions, config, health, listen, manual, publish, restore, role, token};
+use crate::command::{
+    bench, completions, config, health, listen, manual, publish, restore, rewrap, role, token,
+};
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
 #[derive(Debug, Parser)]
@@ -42,6 +44,11 @@ pub(crate) enum Command {
     Token(token::TokenArgs),
     /// Put apps, endpoints with their secrets, and event types back that Redis has lost
     Restore(restore::RestoreArgs),
+    /// Seal every stored secret anew with the current main secret, after the main secret was changed
+    ///
+    /// Needs the new main secret as NUNCIO_MAIN_SECRET and the one before it in NUNCIO_MAIN_SECRET_EARLIER. May run
+    /// beside everything else, be interrupted and be run again: what is sealed anew already is left as it is.
+    Rewrap(rewrap::RewrapArgs),
     /// Show, check or explain the configuration
     Config(config::ConfigCommand),
     /// Ask the Nuncio on this machine whether it is ready: exit code 0 if it is

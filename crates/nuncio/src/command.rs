@@ -8,6 +8,7 @@ pub(crate) mod listen;
 pub(crate) mod manual;
 pub(crate) mod publish;
 pub(crate) mod restore;
+pub(crate) mod rewrap;
 pub(crate) mod role;
 pub(crate) mod token;
 

@@ -56,6 +56,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench(args) => command::bench::run(args),
         Command::Token(args) => command::token::run(&args),
         Command::Restore(args) => command::restore::run(&args),
+        Command::Rewrap(args) => command::rewrap::run(&args),
         Command::Config(args) => command::config::run(&args),
         Command::Health(args) => command::health::run(&args),
         Command::Manual(args) => command::manual::run(&args),
