@@ -426,3 +426,52 @@ async fn an_app_has_as_many_endpoints_as_it_may_have_and_no_more() {
     }
     assert_eq!(api.list(&endpoints).await.unwrap().len(), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nuncios_own_services_can_never_be_endpoints_even_where_their_network_is_allowed() {
+    let deployment = Deployment::shared()
+        .await
+        .unwrap()
+        .with("NUNCIO_PUBLIC_URL", "https://hooks.example.com")
+        .with("NUNCIO_EGRESS_PROXY", "http://127.0.0.1:3128");
+    let nuncio = deployment.start("api").await.unwrap();
+    let api = nuncio.client().await.unwrap();
+    let app = api.create_app("Own").await.unwrap();
+    let endpoints = format!("/api/v1/app/{app}/endpoint");
+    let port = |url: &str| url::Url::parse(url).unwrap().port().unwrap();
+    let [amqp, redis, web] = [
+        deployment.setting("NUNCIO_AMQP_URL"),
+        deployment.setting("NUNCIO_REDIS_URL"),
+        &nuncio.api_url(),
+    ]
+    .map(port);
+    let mut own = vec![
+        "https://hooks.example.com/portal".to_owned(),
+        "http://127.0.0.1:3128/".to_owned(),
+    ];
+    for port in [amqp, redis, web] {
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "localhost",
+            "[::ffff:127.0.0.1]",
+            "0x7f.0.0.1",
+        ] {
+            own.push(format!("http://{host}:{port}/"));
+        }
+    }
+    for url in own {
+        let reply = api
+            .call(Method::POST, &endpoints, Some(&json!({ "url": url })))
+            .await
+            .unwrap();
+        assert_eq!(
+            mistake(&reply, &url),
+            ("body.url".to_owned(), "own_address".to_owned()),
+            "{}",
+            reply.body
+        );
+    }
+    let others = json!({ "url": "http://127.0.0.1:20000/" });
+    api.post(&endpoints, &others).await.unwrap();
+}

@@ -4,6 +4,7 @@ mod api_access;
 mod api_beyond;
 mod api_contract;
 mod api_inputs;
+mod api_overload;
 mod api_schemathesis;
 mod api_sdks;
 mod api_svix;

@@ -24,6 +24,7 @@ use crate::host;
 /// How long shared services may take to end after the roles have: records are flushed meanwhile.
 const SERVICES_DEADLINE: Duration = Duration::from_secs(6);
 /// Ports that addresses mean when they name none.
+const HTTP_PORT: u16 = 80;
 const AMQP_PORT: u16 = 5_672;
 const AMQPS_PORT: u16 = 5_671;
 const REDIS_PORT: u16 = 6_379;
@@ -114,6 +115,9 @@ fn own_addresses(config: &Config) -> OwnAddresses {
     let mut own = OwnAddresses::none();
     own.add_socket(config.listen);
     own.add_socket(config.metrics_listen);
+    if let Some(public) = &config.public_url {
+        own.add_url(public, HTTP_PORT);
+    }
     let services = config
         .amqp_urls
         .iter()
@@ -131,7 +135,7 @@ fn usual_port(url: &ConnectUrl) -> u16 {
     match url.scheme() {
         "amqp" => AMQP_PORT,
         "amqps" => AMQPS_PORT,
-        "http" => 80,
+        "http" => HTTP_PORT,
         "https" => 443,
         "socks5" | "socks5h" => 1_080,
         sentinel if sentinel.ends_with("+sentinel") => SENTINEL_PORT,

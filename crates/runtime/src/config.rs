@@ -112,6 +112,8 @@ pub struct Config {
     pub endpoint_concurrency: u16,
     /// Requests in flight per sender.
     pub sender_concurrency: u32,
+    /// Requests that the API works on at once.
+    pub api_concurrency: usize,
     /// How long an endpoint may only fail before it is disabled.
     pub disable_after: Duration,
     /// How long messages and attempts are kept.
@@ -197,6 +199,7 @@ impl Config {
             connect_timeout: reader.read("connect_timeout", parse::timeout),
             endpoint_concurrency: reader.read("endpoint_concurrency", parse::endpoint_concurrency),
             sender_concurrency: reader.read("sender_concurrency", parse::sender_concurrency),
+            api_concurrency: reader.read("api_concurrency", parse::count),
             disable_after: reader.read("disable_after", parse::positive_duration),
             retention: reader.read("retention", parse::retention),
             coalesce: reader.read("coalesce", parse::coalesce),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -34,6 +34,7 @@ mod document_page;
 mod endpoint;
 mod error;
 mod event_type;
+mod gate;
 mod health;
 mod idempotency;
 mod insight;
@@ -62,6 +63,7 @@ pub(crate) struct Api {
     pub(crate) iterators: page::Iterators,
     answers: idempotency::Answers,
     pub(crate) throttle: throttle::Throttle,
+    gate: gate::Gate,
     public_url: String,
 }
 
@@ -91,6 +93,7 @@ impl Api {
             iterators: page::Iterators::new(secrets),
             answers: idempotency::Answers::new(secrets),
             throttle: throttle::Throttle::new(settings.rates),
+            gate: gate::Gate::new(settings.requests_at_once),
             public_url: settings.public_url.clone(),
         })
     }
@@ -158,7 +161,7 @@ pub(crate) fn router(api: &Arc<Api>, pages: Router<Arc<Api>>, payload_bytes_max:
                 .saturating_mul(2)
                 .saturating_add(BODY_BYTES_BESIDE),
         ))
-        .layer(from_fn(observe))
+        .layer(from_fn_with_state(Arc::clone(api), observe))
         .layer(CatchPanicLayer::custom(
             |_panic: Box<dyn std::any::Any + Send>| {
                 tracing::error!("a request panicked");
@@ -192,8 +195,20 @@ async fn read_again(request: Request, next: Next) -> Response {
     next.run(again).await
 }
 
+/// Answers within the time for a request.
+async fn answered(request: Request, next: Next) -> Response {
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+    answer.unwrap_or_else(|_elapsed| {
+        error::plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The request took too long; it may have had its effect",
+        )
+    })
+}
+
 /// Measures and bounds every request, and keeps answers out of caches.
-async fn observe(request: Request, next: Next) -> Response {
+async fn observe(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().to_string();
     let route = request
@@ -213,13 +228,9 @@ async fn observe(request: Request, next: Next) -> Response {
         refused.headers_mut().insert(header::CONNECTION, close);
         return refused;
     }
-    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_elapsed) => error::plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "The request took too long; it may have had its effect",
-        ),
+    let mut response = match api.gate.enter().await {
+        Some(_admitted) => answered(request, next).await,
+        None => gate::overloaded(),
     };
     let headers = response.headers_mut();
     headers.insert(

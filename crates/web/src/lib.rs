@@ -48,6 +48,8 @@ pub struct Settings {
     pub payload_bytes_max: usize,
     /// How long messages and attempts are kept.
     pub retention: Duration,
+    /// How many requests are worked on at once; four times as many may wait, more are refused.
+    pub requests_at_once: usize,
     /// How many requests a second a token may make.
     pub rates: Rates,
     /// What the portal and the console are told.

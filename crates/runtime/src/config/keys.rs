@@ -233,6 +233,12 @@ pub static KEYS: &[Key] = &[
         "requests in flight per sender",
     ),
     key(
+        "api_concurrency",
+        "512",
+        "a whole number from 1 to 1000000",
+        "requests that the API works on at once; four times as many wait, more are answered 503",
+    ),
+    key(
         "disable_after",
         "120h",
         DURATION,

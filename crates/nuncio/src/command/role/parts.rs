@@ -73,6 +73,7 @@ impl<'a> Parts<'a> {
                 payload_bytes_max: config.max_payload,
                 retention: config.retention,
                 rates: Rates::default(),
+                requests_at_once: config.api_concurrency,
                 pages: PageSettings {
                     rungs: wiring::retry_policy(config)?.rungs(),
                     signature_prefix: match config.signature_headers {
