@@ -1,5 +1,7 @@
 //! Secrets stay where they belong: not in logs, metrics, errors or Redis; and the main secret can be changed.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use e2e::{Answer, Deployment, Event, LONG, Receiver, Redis, eventually};
 use http::Method;
 use serde_json::json;
