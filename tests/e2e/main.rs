@@ -13,6 +13,7 @@ mod aside_reasons;
 mod cli;
 mod cli_process;
 mod cli_publish;
+mod cli_set_aside;
 mod crash_api;
 mod crash_broker;
 mod crash_points;

@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    bench, completions, config, health, listen, manual, publish, restore, rewrap, role, token,
+    bench, completions, config, health, listen, manual, publish, restore, rewrap, role, set_aside, token,
 };
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Listen(listen::ListenArgs),
     /// Drive a running pipeline with events at a fixed rate, receive the deliveries, and tell the latencies
     Bench(bench::BenchArgs),
+    /// Look at events that could not be read, publish them again, or forget them
+    SetAside(set_aside::SetAsideArgs),
     /// Mint an API token and print it
     Token(token::TokenArgs),
     /// Put apps, endpoints with their secrets, and event types back that Redis has lost

@@ -10,6 +10,7 @@ pub(crate) mod publish;
 pub(crate) mod restore;
 pub(crate) mod rewrap;
 pub(crate) mod role;
+pub(crate) mod set_aside;
 pub(crate) mod token;
 
 use std::future::Future;

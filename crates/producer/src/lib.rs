@@ -34,12 +34,14 @@
 //! # }
 //! ```
 
+mod aside;
 mod change;
 mod error;
 mod operator;
 mod producer;
 mod publication;
 
+pub use aside::{Chosen, Walked};
 pub use change::Change;
 pub use error::{ConnectError, PublishError};
 pub use nuncio_broker::{Broker, BrokerError, BrokerState, EndpointQueueType, LinkState, QueueDepth};

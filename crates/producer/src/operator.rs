@@ -241,23 +241,28 @@ impl Operator {
     /// # Errors
     /// When its body was not kept, or it was not confirmed in time: then it stays set aside.
     pub async fn replay(&self, event: SetAside) -> Result<(), PublishError> {
+        self.publish_again(&event).await?;
+        event.acker.ack();
+        Ok(())
+    }
+
+    /// Publishes an event that was set aside as it first was; it stays set aside.
+    pub(crate) async fn publish_again(&self, event: &SetAside) -> Result<(), PublishError> {
         if event.body_sha256.is_some() && event.body.is_empty() {
             return Err(PublishError::Invalid {
                 reason: nuncio_wire::SetAsideReason::TooLarge,
                 detail: "its body was too large to be kept".to_owned(),
             });
         }
-        let mut properties = event.properties;
+        let mut properties = event.properties.clone();
         properties.headers.retain(|name, value| {
             *value != HeaderValue::Other
                 && !SET_ASIDE_HEADERS.contains(&name.as_str())
                 && !name.starts_with("x-")
         });
         let route = Route::to(&event.exchange, &event.routing_key);
-        self.publish(&route, Outgoing::persistent(properties, event.body))
-            .await?;
-        event.acker.ack();
-        Ok(())
+        self.publish(&route, Outgoing::persistent(properties, event.body.clone()))
+            .await
     }
 
     async fn publish(&self, route: &Route<'_>, message: Outgoing) -> Result<(), PublishError> {

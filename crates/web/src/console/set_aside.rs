@@ -15,7 +15,7 @@ use crate::page::part::When;
 use crate::page::pretty::pretty;
 use crate::page::shell::Shell;
 use crate::page::{Answer, Web, go, show};
-use crate::usecase::set_aside::{SET_ASIDE_MAX, name_of};
+use crate::usecase::set_aside::SET_ASIDE_MAX;
 
 /// Characters of a body that are shown.
 const BODY_SHOWN_MAX: usize = 64 * 1024;
@@ -83,7 +83,7 @@ struct Line {
 
 fn line(event: &SetAside) -> Line {
     Line {
-        name: name_of(event),
+        name: event.name(),
         reason: event.reason.clone(),
         routing_key: event.routing_key.clone(),
         at: event.at.map(When::relative),
@@ -106,7 +106,7 @@ pub(super) async fn event(State(web): State<Arc<Web>>, operator: Operator, At(na
     let events = web.api.use_cases.set_aside().await?;
     let event = events
         .iter()
-        .find(|event| name_of(event) == name)
+        .find(|event| event.name() == name)
         .ok_or_else(Failure::nowhere)?;
     let text = String::from_utf8_lossy(&event.body);
     let shown: String = text.chars().take(BODY_SHOWN_MAX).collect();
