@@ -3,6 +3,9 @@
 //! Owns one node with its own epmd, for tests that kill it, freeze it or raise its alarms. Tests that only use
 //! RabbitMQ share one, as each takes six seconds to start: see [`crate::Deployment::shared`].
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -87,6 +90,23 @@ impl Broker {
     /// When it does not run.
     pub fn pid(&self) -> Result<u32> {
         self.server.pid()
+    }
+
+    /// A program that is rabbitmqctl for this node, for commands that are told where theirs is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn ctl_program(&self) -> Result<PathBuf> {
+        let directory = self.server.directory();
+        let program = directory.join("ctl");
+        let node = directory.join("node");
+        let script = format!(
+            "#!/usr/bin/env bash\n. '{}' && exec \"$NUNCIO_RABBITMQ_SBIN/rabbitmqctl\" \"$@\"\n",
+            node.display()
+        );
+        std::fs::write(&program, script)?;
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755))?;
+        Ok(program)
     }
 
     /// Runs `rabbitmqctl` against this node and returns what it printed, e.g.

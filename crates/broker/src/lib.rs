@@ -21,9 +21,11 @@ mod error;
 mod link;
 mod message;
 mod names;
+mod plan;
 mod publisher;
 mod reconnect;
 mod state;
+mod survey;
 mod topology;
 
 pub use ack_window::{AckWindow, Command, Settled};
@@ -37,3 +39,4 @@ pub use message::{Outgoing, Received, Route};
 pub use names::{Names, Queue};
 pub use publisher::Publisher;
 pub use state::{BrokerState, LinkState};
+pub use survey::{Found, Surveyor};

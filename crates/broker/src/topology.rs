@@ -1,6 +1,6 @@
-//! The arguments of every exchange and queue.
+//! Declares every exchange and queue.
 //!
-//! Owns one fixed set that RabbitMQ 3.10 to 4.x accept alike, and the order of declaring. Guarantees that declaring
+//! Owns the order of declaring; what is declared is `plan`'s. Guarantees that declaring
 //! again changes nothing, and that nothing can be dead-lettered before the exchange that catches the lost exists.
 //! Refuses to know when to declare.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 use nuncio_domain::EndpointId;
 
@@ -17,10 +17,8 @@ use crate::config::EndpointQueueType;
 use crate::error::BrokerError;
 use crate::link::Session;
 use crate::names::Names;
+use crate::plan::{self, QueuePlan, quorum};
 
-/// Newer brokers drop a message from a quorum queue after 20 deliveries, counting lost connections: as good as never.
-/// Not −1, which 3.10 takes for "at the first".
-const DELIVERY_LIMIT: i64 = 1_000_000;
 /// The arguments in which classic and quorum lanes differ.
 const LANE_TYPE_ARGUMENTS: [&str; 4] = [
     "'x-queue-type'",
@@ -48,8 +46,7 @@ pub(crate) async fn declare(session: &Session, names: &Names, rungs: &[Duration]
     queue(session, names.set_aside(), quorum(None)).await?;
     queue(session, names.unroutable(), quorum(Some(names))).await?;
     bind(session, names.unroutable(), names.unroutable(), "").await?;
-    let mut catching = FieldTable::default();
-    catching.insert("alternate-exchange".into(), text(names.unroutable()));
+    let catching = plan::deliveries(names);
     exchange(session, names.deliveries(), ExchangeKind::Direct, catching).await?;
     queue(session, names.ingest(), quorum(Some(names))).await?;
     exchange(
@@ -90,18 +87,8 @@ pub(crate) async fn declare_rung(
         return Ok(());
     }
     let name = names.rung(delay);
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-    arguments.insert(
-        "x-message-ttl".into(),
-        AMQPValue::LongLongInt(i64::try_from(millis).unwrap_or(i64::MAX)),
-    );
-    arguments.insert("x-dead-letter-exchange".into(), text(names.deliveries()));
-    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-    arguments.insert("x-overflow".into(), text("reject-publish"));
     exchange(session, &name, ExchangeKind::Fanout, FieldTable::default()).await?;
-    queue(session, &name, arguments).await?;
+    queue(session, &name, plan::rung(names, delay)).await?;
     bind(session, &name, &name, "").await?;
     declared().insert(millis);
     Ok(())
@@ -115,11 +102,7 @@ pub(crate) async fn declare_endpoint(
     kind: EndpointQueueType,
     endpoint: &EndpointId,
 ) -> Result<(), BrokerError> {
-    let name = names.endpoint_queue(endpoint);
-    let arguments = match kind {
-        EndpointQueueType::Classic => FieldTable::default(),
-        EndpointQueueType::Quorum => quorum(Some(names)),
-    };
+    let QueuePlan { name, arguments } = plan::lane(names, kind, endpoint);
     let (name, key) = (short(&name)?, short(endpoint.as_str())?);
     let deliveries = short(names.deliveries())?;
     let objects = [name.as_str(), deliveries.as_str()];
@@ -199,22 +182,6 @@ pub(crate) async fn delete_endpoint(
         Ok(_) | Err(BrokerError::Missing { .. }) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// The arguments of a quorum queue; with `names`, what exceeds the delivery limit is set aside instead of dropped.
-fn quorum(names: Option<&Names>) -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
-    if let Some(names) = names {
-        arguments.insert("x-dead-letter-exchange".into(), text(""));
-        arguments.insert("x-dead-letter-routing-key".into(), text(names.set_aside()));
-    }
-    arguments
-}
-
-fn text(value: &str) -> AMQPValue {
-    AMQPValue::LongString(LongString::from(value))
 }
 
 fn short(name: &str) -> Result<ShortString, BrokerError> {

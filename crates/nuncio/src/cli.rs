@@ -5,7 +5,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    bench, completions, config, health, listen, manual, publish, restore, rewrap, role, set_aside, token,
+    bench, completions, config, doctor, health, listen, manual, publish, restore, rewrap, role, set_aside,
+    token,
 };
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
@@ -40,6 +41,10 @@ pub(crate) enum Command {
     Listen(listen::ListenArgs),
     /// Drive a running pipeline with events at a fixed rate, receive the deliveries, and tell the latencies
     Bench(bench::BenchArgs),
+    /// Examine configuration, RabbitMQ, Redis and clocks, and send an event through the whole pipeline
+    ///
+    /// Exit code 0: all is well; 1: something is doubtful; 2: something is wrong.
+    Doctor(doctor::DoctorArgs),
     /// Look at events that could not be read, publish them again, or forget them
     SetAside(set_aside::SetAsideArgs),
     /// Mint an API token and print it

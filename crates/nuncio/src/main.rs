@@ -54,6 +54,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Publish(args) => command::publish::run(args),
         Command::Listen(args) => command::listen::run(args),
         Command::Bench(args) => command::bench::run(args),
+        Command::Doctor(args) => command::doctor::run(args),
         Command::SetAside(args) => command::set_aside::run(args),
         Command::Token(args) => command::token::run(&args),
         Command::Restore(args) => command::restore::run(&args),

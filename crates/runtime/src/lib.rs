@@ -12,7 +12,7 @@ pub mod dice;
 pub mod health;
 pub mod lifecycle;
 pub mod metrics;
-mod process;
+pub mod process;
 pub mod telemetry;
 
 pub use clock::{Clock, SettableClock};

@@ -54,6 +54,12 @@ pub(crate) fn render(text: &mut String) {
     }
 }
 
+/// How many files the process may have open; nothing where that cannot be seen.
+#[must_use]
+pub fn file_handles_max() -> Option<u64> {
+    open_files_max(&fs::read_to_string("/proc/self/limits").ok()?)
+}
+
 fn read() -> Option<Usage> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let stat = fs::read_to_string("/proc/self/stat").ok()?;

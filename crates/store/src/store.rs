@@ -92,6 +92,18 @@ impl Store {
             .collect())
     }
 
+    /// One of the server's settings (`CONFIG GET`); nothing when there is none of that name.
+    ///
+    /// # Errors
+    /// When Redis is away, or does not let this user ask, as hosted ones often do.
+    pub async fn server_setting(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let mut cmd = redis::cmd("CONFIG");
+        cmd.arg("GET").arg(name);
+        let found: std::collections::HashMap<String, String> =
+            self.one("ask Redis for a setting", cmd).await?;
+        Ok(found.into_values().next())
+    }
+
     /// What time it is on the server, for measuring clock skew.
     ///
     /// # Errors
