@@ -27,5 +27,6 @@ if ((user != 0)); then
     privileges+=(--reuid "$user" --regid "$user" --clear-groups)
     privileges+=("--inh-caps=-all,+sys_chroot" "--ambient-caps=-all,+sys_chroot")
 fi
-cd /
-exec setpriv "${privileges[@]}" -- setpriv --pdeathsig KILL -- chroot "$rootfs" /usr/bin/nuncio "$@"
+# From within, because the user may not be let through the directories above.
+cd "$rootfs"
+exec setpriv "${privileges[@]}" -- setpriv --pdeathsig KILL -- chroot . /usr/bin/nuncio "$@"

@@ -153,11 +153,27 @@ def rules_are_those_that_were_tried(overlay, resources, root):
             expect(resource["spec"] == tried, f"{overlay}: the rules differ from deploy/observability/alerts.yaml")
 
 
+def compose(root, settings):
+    """What compose.yaml says of Nuncio holds, as far as can be told without an engine."""
+    services = yaml.safe_load((root / "deploy/docker/compose.yaml").read_text())["services"]
+    for role in ROLES:
+        service = services[role]
+        expect(service["command"] == [role], f"compose.yaml: {role}: command {service['command']}")
+        expect(service["read_only"] and service["cap_drop"] == ["ALL"], f"compose.yaml: {role}: too many rights")
+        unknown = set(service["environment"]) - set(settings)
+        expect(not unknown, f"compose.yaml: {role}: not keys of the configuration: {sorted(unknown)}")
+        grace = seconds(service["stop_grace_period"])
+        expect(grace > seconds(settings["NUNCIO_SHUTDOWN_DEADLINE"]) + FLUSH_SECONDS, f"compose.yaml: {role}: {grace} s")
+        missing = set(service["depends_on"]) - set(services)
+        expect(not missing, f"compose.yaml: {role}: depends on {sorted(missing)}")
+
+
 def main(root, node, *overlays):
     root = pathlib.Path(root)
     here = root / "deploy/kubernetes/validate"
     crd = yaml.load((here / "vendor/rabbitmqcluster-crd.yaml").read_text(), Loader=yaml.CSafeLoader)
     settings = dict(SETTINGS.findall((root / "README.md").read_text()))
+    compose(root, settings)
     for built in map(pathlib.Path, overlays):
         overlay = built.stem
         resources = list(yaml.load_all(built.read_text(), Loader=yaml.CSafeLoader))
