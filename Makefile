@@ -5,10 +5,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/nuncio/target
 
-.PHONY: help demo test check bench soak screenshots release sbom up down
+.PHONY: help demo test check bench soak fuzz screenshots release sbom up down
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## The whole pipeline on this machine: six changes published, delivered, retried, shown
 	@deploy/local/demo.sh
@@ -24,6 +24,9 @@ bench: ## The benchmark: one table
 
 soak: ## Faults at random while a load runs, then what was lost: MINUTES=10 SEED=… RATE=50
 	@deploy/local/soak.sh
+
+fuzz: ## A million generated URLs against the guard (NUNCIO_FUZZ_CASES for another number)
+	@deploy/local/fuzz.sh
 
 screenshots: ## Pictures of every page of the portal and the console, looked at by axe-core too
 	@deploy/local/screenshots.sh
