@@ -60,7 +60,8 @@ impl Default for EgressConfig {
             proxy: None,
             connect_timeout: Duration::from_secs(5),
             user_agent: concat!("Nuncio/", env!("CARGO_PKG_VERSION")).to_owned(),
-            idle_per_host: 16,
+            // Lanes share hosts: what many of them had open at once is to be there when they come again.
+            idle_per_host: 256,
             idle_timeout: Duration::from_secs(30),
             connections_max: 16_384,
             extra_roots: None,
