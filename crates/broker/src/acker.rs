@@ -1,5 +1,8 @@
 //! Acknowledging: handed over at once, sent in batches.
 //!
+//! What comes alone is answered at once; what comes right after an answer is gathered for a moment, as nobody waits for it
+//! and every frame costs the broker a write (on a quorum queue, one to disk).
+//!
 //! Owns the handle that settles a delivery and the task that answers for one channel. Guarantees that a delivery that
 //! is not acknowledged returns to its queue, and that what was received on a channel is answered on that channel or
 //! not at all. Refuses to know consumers and queues.
@@ -12,12 +15,19 @@ use futures_util::FutureExt;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ack_window::{AckWindow, Command, Settled};
 
 /// Settlements taken from the queue at once.
 const BATCH: usize = 1_024;
+/// Between two answers on a channel, unless much has gathered.
+const PACE: Duration = Duration::from_millis(3);
+/// Settlements that are answered without waiting, at most.
+const MANY: usize = 64;
+/// Or when this part of what one consumer may have unsettled is waiting, so that none runs dry.
+const PREFETCH_PART: usize = 4;
 /// How often a write that does not come back is checked against the state of its channel.
 const CHECK: Duration = Duration::from_secs(1);
 
@@ -77,9 +87,10 @@ impl Settle {
         channel: Arc<Channel>,
         over: CancellationToken,
         unsent: Unsent,
+        prefetch: u16,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, settled) = mpsc::unbounded_channel();
-        let answering = answer(channel, over, settled, unsent.clone());
+        let answering = answer(channel, over, settled, unsent.clone(), prefetch);
         (Self { queue, unsent }, answering)
     }
 
@@ -97,12 +108,15 @@ async fn answer(
     over: CancellationToken,
     mut settled: mpsc::UnboundedReceiver<Settled>,
     unsent: Unsent,
+    prefetch: u16,
 ) {
     let settled_total = metrics::counter!("nuncio_broker_settled_total");
     let frames_total = metrics::counter!("nuncio_broker_ack_frames_total");
     let mut window = AckWindow::new();
     let mut batch = Vec::with_capacity(BATCH);
     let mut frames = Vec::with_capacity(BATCH);
+    let many = (usize::from(prefetch) / PREFETCH_PART).clamp(1, MANY);
+    let mut not_before = Instant::now();
     loop {
         let count = tokio::select! {
             count = settled.recv_many(&mut batch, BATCH) => count,
@@ -111,6 +125,9 @@ async fn answer(
         if count == 0 {
             return;
         }
+        gather(&mut settled, &mut batch, not_before, many).await;
+        let count = batch.len();
+        not_before = Instant::now() + PACE;
         window.settle(&batch, &mut frames);
         settled_total.increment(count as u64);
         frames_total.increment(frames.len() as u64);
@@ -126,6 +143,18 @@ async fn answer(
     while settled.try_recv().is_ok() {
         unsent.0.fetch_sub(1, Ordering::AcqRel);
     }
+}
+
+/// Takes in more until it is time or many have gathered.
+async fn gather(
+    settled: &mut mpsc::UnboundedReceiver<Settled>,
+    batch: &mut Vec<Settled>,
+    not_before: Instant,
+    many: usize,
+) {
+    let gathered = async { while batch.len() < many && settled.recv_many(batch, BATCH).await > 0 {} };
+    // Whatever gathered until then is in the batch.
+    tokio::time::timeout_at(not_before, gathered).await.ok();
 }
 
 /// Hands all frames to the connection and waits until the last is written: meanwhile the next batch gathers.

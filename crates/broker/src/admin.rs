@@ -252,7 +252,7 @@ pub(crate) async fn take(
     let taking = async {
         let line = session.desk.line(session).await?;
         let channel = open_on(&line).await.map_err(failed)?;
-        let (settle, answering) = Settle::to(channel.clone(), session.over.clone(), shared.unsent.clone());
+        let (settle, answering) = Settle::to(channel.clone(), session.over.clone(), shared.unsent.clone(), 1);
         // Ends, and with it the channel, when the last acker is gone.
         let held = line.clone();
         shared.spawn(async move {

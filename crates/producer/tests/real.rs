@@ -250,7 +250,7 @@ async fn an_operator_makes_lanes_fills_them_and_removes_them() {
         .await
         .unwrap();
     let received = taken.into_iter().next().unwrap();
-    assert_eq!(DeliveryEnvelope::read(received.properties).unwrap(), envelope());
+    assert_eq!(DeliveryEnvelope::read(&received.properties).unwrap(), envelope());
     received.acker.ack();
     operator.delete_endpoint(&lane).await.unwrap();
     assert_eq!(operator.backlog(&lane).await.unwrap(), None);

@@ -1,4 +1,4 @@
-//! One batch of events: read, claim, fan out, mark, acknowledge.
+//! One batch of events: read, claim, fan out; `finish` marks and acknowledges it.
 //!
 //! Owns the order of these steps, which is what makes a crash between any two of them harmless: a claim is written
 //! before anything is published, an event is acknowledged after everything was confirmed, and what is delivered twice
@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::fanout::lots;
+use crate::finish::FannedOut;
 use crate::set_aside::set_aside;
 use crate::{PUBLISH_PATIENCE, Shared};
 
@@ -60,31 +61,26 @@ struct Work {
     claimed: bool,
 }
 
-/// Routes a batch; returns when each of its events is acknowledged, set aside or returned.
-pub(crate) async fn route(shared: &Shared, events: Vec<Received>) {
+/// Routes a batch; returns what was fanned out, to be marked and acknowledged. The rest was set aside or returned.
+pub(crate) async fn route(shared: &Shared, events: Vec<Received>) -> Vec<FannedOut> {
     metrics::histogram!("nuncio_router_batch_events").record(events.len() as f64);
     nuncio_failpoints::hit!("router::received");
     let works = join_all(events.into_iter().map(|event| read(shared, event))).await;
     let works = works.into_iter().flatten().collect();
     let fresh = claim(shared, works).await;
     nuncio_failpoints::hit!("router::claimed");
-    let routed: Vec<Work> = join_all(fresh.into_iter().map(|work| fan_out(shared, work)))
-        .await
-        .into_iter()
-        .flatten()
-        .collect();
+    let routed = join_all(fresh.into_iter().map(|work| fan_out(shared, work))).await;
+    let routed: Vec<Work> = routed.into_iter().flatten().collect();
     nuncio_failpoints::hit!("router::fanned-out");
-    let (claimed, unclaimed): (Vec<&Work>, Vec<&Work>) = routed.iter().partition(|work| work.claimed);
-    mark(shared, &claimed).await;
+    let unclaimed: Vec<Claim> = routed.iter().filter(|work| !work.claimed).map(claim_of).collect();
     if !unclaimed.is_empty() {
-        let claims = unclaimed.into_iter().map(claim_of).collect();
-        shared.parts.recorder.record_routed(claims).await;
+        shared.parts.recorder.record_routed(unclaimed).await;
     }
-    nuncio_failpoints::hit!("router::marked");
-    for work in routed {
-        work.received.acker.ack();
-        nuncio_failpoints::hit!("router::acked");
-    }
+    let fanned_out = routed.into_iter().map(|work| FannedOut {
+        claimed: work.claimed.then_some((work.message.app_id, work.message.id)),
+        acker: work.received.acker,
+    });
+    fanned_out.collect()
 }
 
 /// Reads one event and finds its app; what cannot be delivered is set aside here.
@@ -399,24 +395,5 @@ async fn fan_out(shared: &Shared, work: Work) -> Option<Work> {
             work.received.acker.requeue();
             None
         }
-    }
-}
-
-/// Notes that the fan-out is complete, so that the same id is not fanned out again.
-async fn mark(shared: &Shared, routed: &[&Work]) {
-    if routed.is_empty() {
-        return;
-    }
-    let messages: Vec<_> = routed
-        .iter()
-        .map(|work| (work.message.app_id.clone(), work.message.id.clone()))
-        .collect();
-    if let Err(error) = shared.parts.store.mark_routed(&messages).await {
-        // The fan-out is confirmed: an event that comes again is recognised by its claim as long as it was not lost.
-        tracing::warn!(
-            error = chain(&error),
-            events = messages.len(),
-            "routed events could not be marked as such"
-        );
     }
 }

@@ -7,6 +7,7 @@
 
 mod batch;
 mod fanout;
+mod finish;
 mod ingest;
 mod journal;
 mod set_aside;

@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn what_is_queued_again_says_so_and_keeps_its_event_id() {
         let envelope = envelope(&stored(), state(DeliveryStatus::Pending, 0, 0), UnixMillis(1));
-        let read = DeliveryEnvelope::read(envelope.write()).unwrap();
+        let read = DeliveryEnvelope::read(&envelope.write()).unwrap();
         assert!(read.unknown.contains_key(headers::AGAIN));
         assert_eq!(
             read.unknown.get(headers::EVENT_ID),

@@ -47,7 +47,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 async fn follow(shared: &Shared, received: Received) {
     let endpoint = EndpointId::parse(&received.routing_key);
-    let envelope = DeliveryEnvelope::read(received.properties.clone());
+    let envelope = DeliveryEnvelope::read(&received.properties);
     let (endpoint, envelope) = match (endpoint, envelope) {
         (Ok(endpoint), Ok(envelope)) => (endpoint, envelope),
         (Err(error), _) => return foreign(shared, received, error.to_string()).await,

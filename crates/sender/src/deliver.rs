@@ -77,7 +77,7 @@ pub(crate) async fn deliver(
     proven: bool,
 ) -> Ended {
     nuncio_failpoints::hit!("sender::received");
-    let envelope = match DeliveryEnvelope::read(received.properties.clone()) {
+    let envelope = match DeliveryEnvelope::read(&received.properties) {
         Ok(envelope) => envelope,
         Err(error) => {
             return Ended {

@@ -120,11 +120,12 @@ impl Work<'_> {
             series: self.envelope.series,
             attempt: Some(self.envelope.attempt),
         };
+        let told = change(verdict, attempt.number).map(|change| (change, attempt.clone()));
         let record = Record {
             app_id: self.envelope.app_id.clone(),
-            attempt: attempt.clone(),
-            state,
             health: self.streak.note(&attempt),
+            attempt,
+            state,
         };
         parts.recorder.record(record).await;
         nuncio_failpoints::hit!("sender::recorded");
@@ -142,7 +143,7 @@ impl Work<'_> {
             Verdict::DisableEndpoint => self.disable(DisabledReason::Gone, None).await,
             Verdict::Exhausted => self.disable_if_failing_too_long(ended_at).await,
         }
-        if let Some(change) = change(verdict, attempt.number) {
+        if let Some((change, attempt)) = told {
             tell_delivery(self.shared, change, &self.envelope, &attempt).await;
         }
         nuncio_failpoints::hit!("sender::settled");

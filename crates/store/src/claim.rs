@@ -70,9 +70,12 @@ impl Store {
     pub async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let calls = self.claim_calls(claims, false);
         let mut claimed = vec![Claimed::Duplicate; claims.len()];
-        let groups = calls.iter().map(|(_, _, group)| group.clone()).collect();
+        let (places, groups): (Vec<_>, Vec<_>) = calls
+            .into_iter()
+            .map(|(_, places, group)| (places, group))
+            .unzip();
         let answers = self.groups(Lane::Claims, ACTION, groups).await?;
-        for ((_, places, _), values) in calls.iter().zip(answers) {
+        for (places, values) in places.iter().zip(answers) {
             let mut places = places.iter();
             for value in values {
                 for answer in read::<Vec<Vec<String>>>(ACTION, Some(value))? {

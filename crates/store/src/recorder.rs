@@ -1,7 +1,8 @@
 //! The recorder: what senders and routers write, in batches.
 //!
 //! Owns natural batching: one flush is under way at a time; what gathers meanwhile goes in the next one, and when nothing
-//! waits, a record is written at once.
+//! waits, a record is written at once. What comes right after a flush gathers for a moment, as only its acknowledgement
+//! waits for it.
 //! Guarantees that nobody waits for a store that is away: records are kept in a bounded buffer then and written in their
 //! order when it is back, and that recording an attempt twice is recording it once, so that a flush whose answer was lost
 //! can be repeated.
@@ -32,11 +33,15 @@ const BUFFERED_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BATCH_MAX: usize = 512;
 /// How many bytes one flush writes, about.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Between the begins of two flushes, unless many records wait.
+const PACE: Duration = Duration::from_millis(4);
+/// How many do not wait for that: less than one lane has under way, so that none waits for its records.
+const MANY: usize = 12;
 /// Between two tries while the store is away: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(1_000);
-/// How often statistics are written at least, when records come without a pause.
-const STATISTICS_EVERY: Duration = Duration::from_secs(1);
+/// How often statistics are written at most.
+const STATISTICS_EVERY: Duration = Duration::from_millis(500);
 /// How long the rest may take after the stop.
 const REST_MAX: Duration = Duration::from_secs(5);
 
@@ -173,16 +178,24 @@ impl Recorder {
             return Recorded::Deferred;
         }
         let (done, written) = oneshot::channel();
-        self.push(item, Some(done));
-        self.shared.wake.notify_one();
+        let waits = self.push(item, Some(done));
+        // In between, the one who writes knows that there is something.
+        if waits == 1 || waits >= MANY {
+            self.shared.wake.notify_one();
+        }
         written.await.unwrap_or(Recorded::Deferred)
     }
 
-    fn push(&self, item: Item, done: Option<oneshot::Sender<Recorded>>) {
-        let dropped = self.shared.queue().push(item, done);
+    /// Answers how many wait now.
+    fn push(&self, item: Item, done: Option<oneshot::Sender<Recorded>>) -> usize {
+        let (dropped, waits) = {
+            let mut queue = self.shared.queue();
+            (queue.push(item, done), queue.waits())
+        };
         if dropped > 0 {
             metrics::counter!("nuncio_store_records_dropped_total").increment(dropped as u64);
         }
+        waits
     }
 }
 
@@ -191,7 +204,11 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
     let mut statistics_written = Instant::now();
     let mut pause = RETRY_FIRST;
     let mut deadline = None;
+    let mut not_before = Instant::now();
     loop {
+        if deadline.is_none() {
+            gather(&shared, not_before, &stop).await;
+        }
         if deadline.is_none() && stop.is_cancelled() {
             deadline = Some(Instant::now() + REST_MAX);
         }
@@ -199,6 +216,7 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
         let busy = !batch.is_empty();
         if busy {
             let started = Instant::now();
+            not_before = started + PACE;
             metrics::histogram!("nuncio_store_flush_records").record(batch.len() as f64);
             match flusher.flush(&batch, &mut statistics).await {
                 Ok(()) => {
@@ -230,7 +248,7 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
         }
         let waits = shared.queue().waits();
         metrics::gauge!("nuncio_store_records_buffered").set(waits as f64);
-        if waits == 0 || statistics_written.elapsed() >= STATISTICS_EVERY {
+        if deadline.is_some() || statistics_written.elapsed() >= STATISTICS_EVERY {
             flusher.write_statistics(&mut statistics).await;
             statistics_written = Instant::now();
         }
@@ -243,6 +261,7 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
         }
         tokio::select! {
             () = shared.wake.notified() => {}
+            () = tokio::time::sleep_until(statistics_written + STATISTICS_EVERY), if !statistics.is_empty() => {}
             () = stop.cancelled(), if deadline.is_none() => {}
             () = tokio::task::yield_now(), if deadline.is_some() => {}
         }
@@ -254,6 +273,18 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
             "the store stayed away: records of attempts are lost"
         );
         metrics::counter!("nuncio_store_records_dropped_total").increment(left as u64);
+    }
+}
+
+/// Lets records gather until it is time or many wait.
+async fn gather(shared: &Shared, not_before: Instant, stop: &CancellationToken) {
+    let waits = || shared.queue().waits();
+    while (1..MANY).contains(&waits()) && Instant::now() < not_before {
+        tokio::select! {
+            () = tokio::time::sleep_until(not_before) => {}
+            () = shared.wake.notified() => {}
+            () = stop.cancelled() => return,
+        }
     }
 }
 

@@ -119,6 +119,10 @@ impl Statistics {
         groups.collect()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counted.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.counted.clear();
     }

@@ -94,7 +94,7 @@ impl DeliveryEnvelope {
     ///
     /// # Errors
     /// Names the property or header without which it cannot be delivered.
-    pub fn read(properties: Properties) -> Result<Self, EnvelopeError> {
+    pub fn read(properties: &Properties) -> Result<Self, EnvelopeError> {
         let field = |name: &'static str| EnvelopeError(name);
         let app = properties.app_id.as_deref().ok_or(field("app_id"))?;
         let message = properties.message_id.as_deref().ok_or(field("message_id"))?;
@@ -131,8 +131,8 @@ impl DeliveryEnvelope {
             first_attempt_at: properties.int(headers::FIRST_ATTEMPT).map(UnixMillis),
             deadline: properties.int(headers::DEADLINE).map(UnixMillis),
             due: properties.int(headers::DUE).map(UnixMillis),
-            trace: TraceContext::read(&properties),
-            unknown: unknown(properties.headers),
+            trace: TraceContext::read(properties),
+            unknown: unknown(&properties.headers),
         })
     }
 
@@ -171,13 +171,13 @@ impl DeliveryEnvelope {
     }
 }
 
-fn unknown(mut headers: Headers) -> Headers {
-    headers.retain(|name, value| {
-        *value != HeaderValue::Other
+fn unknown(headers: &Headers) -> Headers {
+    let kept = headers.iter().filter(|(name, value)| {
+        **value != HeaderValue::Other
             && !KNOWN.contains(&name.as_str())
             && !BROKER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     });
-    headers
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 #[cfg(test)]
@@ -205,7 +205,7 @@ mod tests {
             .headers
             .insert("x-death".into(), HeaderValue::List(vec![HeaderValue::Other]));
         properties.put_text("x-first-death-queue", "nuncio.retry.5000");
-        let read = DeliveryEnvelope::read(properties).unwrap();
+        let read = DeliveryEnvelope::read(&properties).unwrap();
         let written = read.write();
         assert_eq!(written.text("nuncio-priority"), Some("high"));
         assert!(
@@ -220,7 +220,7 @@ mod tests {
             headers: Headers::new(),
             ..envelope().write()
         };
-        let read = DeliveryEnvelope::read(bare).unwrap();
+        let read = DeliveryEnvelope::read(&bare).unwrap();
         assert_eq!(
             (read.attempt, read.series, read.trigger),
             (AttemptNumber::FIRST, Series(0), Trigger::Scheduled)
@@ -242,7 +242,7 @@ mod tests {
             let mut properties = envelope().write();
             spoil(&mut properties);
             assert_eq!(
-                DeliveryEnvelope::read(properties).unwrap_err(),
+                DeliveryEnvelope::read(&properties).unwrap_err(),
                 EnvelopeError(name)
             );
         }
@@ -264,7 +264,7 @@ mod tests {
                 trace: TraceContext { parent, state: None },
                 ..envelope()
             };
-            prop_assert_eq!(DeliveryEnvelope::read(envelope.write()).unwrap(), envelope);
+            prop_assert_eq!(DeliveryEnvelope::read(&envelope.write()).unwrap(), envelope);
         }
     }
 }

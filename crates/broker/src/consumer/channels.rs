@@ -149,7 +149,12 @@ async fn open(shared: &Arc<Shared>, session: &Session, prefetch: u16) -> Result<
             source: AmqpError(source),
         })?;
     let channel = Arc::new(channel);
-    let (settle, answering) = Settle::to(channel.clone(), session.over.clone(), shared.unsent.clone());
+    let (settle, answering) = Settle::to(
+        channel.clone(),
+        session.over.clone(),
+        shared.unsent.clone(),
+        prefetch,
+    );
     shared.spawn(answering);
     Ok(ConsumeChannel { channel, settle })
 }
