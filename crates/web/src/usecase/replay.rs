@@ -1,9 +1,10 @@
 //! Sending again: one message, those that failed, those that an endpoint missed.
 //!
 //! Guarantees that what is sent again is the same message under the same id, in a run of attempts of its own, and that a
-//! long replay goes on after it was asked for. Refuses to send what is no longer kept.
+//! long replay goes on after it was asked for, giving way to what is new: it fills a lane a little at a time. Refuses to send what is no longer kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use nuncio_domain::{
@@ -13,11 +14,20 @@ use nuncio_domain::{
 use nuncio_producer::{DeliveryEnvelope, TraceContext};
 use nuncio_store::{Deliveries, DeliveryRecord, MessageFilter, Order, PageRequest, Start, StoredMessage};
 
+use tokio::time::Instant;
+
 use super::refusal::{Noun, Outcome, Refusal};
 use super::{UseCases, broker, store};
 
 /// Messages that are looked at together.
 const BATCH: usize = 100;
+
+/// Deliveries that may wait in a lane when a replay adds to it: what is new then waits behind few that are sent again.
+const AHEAD_MAX: u32 = 100;
+/// How often a replay looks whether it may go on.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a lane that does not move, paused or failing, keeps a replay from adding another batch.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which messages to send again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,11 +128,26 @@ impl UseCases {
                 .filter(|stored| chooses(which, stored, endpoint))
                 .map(|stored| stored.message)
                 .collect();
+            if !chosen.is_empty() {
+                self.give_way(&endpoint.id).await;
+            }
             sent += self.deliver_again(app, endpoint, chosen, now).await?;
             match page.next {
                 Some(next) => request.start = Start::After(next),
                 None => return Ok(sent),
             }
+        }
+    }
+
+    /// Waits until little waits in the endpoint's lane. A depth that cannot be told now holds nothing up.
+    async fn give_way(&self, endpoint: &EndpointId) {
+        let full = async || {
+            let depth = self.operator.backlog(endpoint).await;
+            matches!(depth, Ok(Some(depth)) if depth.messages > AHEAD_MAX)
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE && full().await {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
