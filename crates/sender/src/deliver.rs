@@ -14,6 +14,7 @@ use nuncio_egress::{Attempted, Post};
 use nuncio_runtime::lifecycle::chain;
 use nuncio_store::StoreError;
 use nuncio_wire::{DeliveryEnvelope, EnvelopeError, HeaderValue, headers};
+use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::prepared::Prepared;
@@ -53,7 +54,7 @@ pub(crate) enum What {
     Disabled(DeliveryEnvelope),
     /// It waited, and a later event about the same thing takes its place.
     Superseded(DeliveryEnvelope),
-    /// Whether the endpoint is still disabled cannot be told now.
+    /// Whether the endpoint is still disabled cannot be told now, or its app's turn did not come.
     Undecided,
     /// Not a delivery.
     Unreadable(EnvelopeError),
@@ -69,12 +70,22 @@ impl Ended {
     }
 }
 
+/// What a lane says of the turn that it gives to a delivery.
+pub(crate) struct Turn<'a> {
+    /// Whether the endpoint is known to answer.
+    pub(crate) proven: bool,
+    /// How many senders there are.
+    pub(crate) senders: u32,
+    /// Whether the lane is to stop.
+    pub(crate) stop: &'a CancellationToken,
+}
+
 /// Makes the attempt that `received` asks for, if it is to be made.
 pub(crate) async fn deliver(
     shared: &Shared,
     prepared: Arc<Prepared>,
     received: Received,
-    proven: bool,
+    turn: Turn<'_>,
 ) -> Ended {
     nuncio_failpoints::hit!("sender::received");
     let envelope = match DeliveryEnvelope::read(&received.properties) {
@@ -121,7 +132,14 @@ pub(crate) async fn deliver(
             what: What::Superseded(envelope),
         };
     }
-    let permits = if proven {
+    if !has_turn(shared, &prepared, &turn).await {
+        return Ended {
+            received,
+            prepared,
+            what: What::Undecided,
+        };
+    }
+    let permits = if turn.proven {
         &shared.permits.proven
     } else {
         &shared.permits.unproven
@@ -142,6 +160,23 @@ pub(crate) async fn deliver(
             started_at,
             attempted,
         },
+    }
+}
+
+/// Waits until the app may be sent another message; false when that takes too long or the lane is to stop.
+async fn has_turn(shared: &Shared, prepared: &Prepared, turn: &Turn<'_>) -> bool {
+    let parts = &shared.parts;
+    let app = &prepared.entry.endpoint.app_id;
+    let known = parts.directory.app(app.as_str());
+    let Some(rate) = known
+        .and_then(|entry| entry.app.throttle_rate)
+        .filter(|rate| *rate > 0)
+    else {
+        return true;
+    };
+    tokio::select! {
+        started = shared.paces.start(&parts.store, app, rate, turn.senders) => started,
+        () = turn.stop.cancelled() => false,
     }
 }
 

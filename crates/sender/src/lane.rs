@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backlog::Sight;
-use crate::deliver::{Ended, What, deliver};
+use crate::deliver::{Ended, Turn, What, deliver};
 use crate::membership::Members;
 use crate::prepared::Prepared;
 use crate::settle::settle;
@@ -70,7 +70,12 @@ pub(crate) async fn run(
                     lane.started(now());
                     see(&sight, &lane, None);
                     let prepared = Arc::clone(&endpoint.borrow());
-                    posting.push(deliver(&shared, prepared, received, lane.is_proven()));
+                    let turn = Turn {
+                        proven: lane.is_proven(),
+                        senders: senders(&members),
+                        stop: &stop,
+                    };
+                    posting.push(deliver(&shared, prepared, received, turn));
                 }
                 None => break,
             },
@@ -117,6 +122,10 @@ fn limits(settings: &SenderSettings, prepared: &Prepared, members: &Members) -> 
             .unwrap_or(Duration::from_secs(5)),
         start_interval: rate.map(|rate| Duration::from_secs(1) * owners / rate),
     }
+}
+
+fn senders(members: &Members) -> u32 {
+    u32::try_from(members.borrow().len()).unwrap_or(u32::MAX).max(1)
 }
 
 async fn sleep_until(at: Option<Instant>) {

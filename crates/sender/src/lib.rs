@@ -12,6 +12,7 @@ mod kept;
 mod lane;
 mod lanes;
 mod membership;
+mod pace;
 mod prepared;
 mod settle;
 mod streak;
@@ -89,6 +90,7 @@ struct Shared {
     parts: SenderParts,
     publisher: Publisher,
     permits: Permits,
+    paces: pace::Paces,
 }
 
 /// Requests under way in all: half for endpoints that answer, half for those of which that is not known, so that many
@@ -120,6 +122,7 @@ pub async fn run(parts: SenderParts) -> Result<(), BrokerError> {
     let shared = Arc::new(Shared {
         publisher: parts.broker.publisher(),
         permits: Permits::new(parts.settings.sender_concurrency),
+        paces: pace::Paces::default(),
         parts,
     });
     lanes::run(Arc::clone(&shared), members).await;

@@ -70,6 +70,8 @@ impl Keys {
         messages => "ms",
         /// ZSET `<message>:<endpoint>` → when the delivery is due.
         unfinished => "unfinished",
+        /// STRING, the microsecond of the next start that a throttled app may make.
+        pace => "pace",
         /// HASH endpoint → since when it only fails.
         failing => "failing",
     }

@@ -41,6 +41,7 @@ mod marker;
 mod members;
 mod messages;
 mod once;
+mod pace;
 mod page;
 mod recorder;
 mod script;

@@ -30,6 +30,7 @@ scripts! {
     HEARTBEAT => "heartbeat.lua",
     LATEST => "latest.lua",
     MARK => "mark.lua",
+    PACE => "pace.lua",
     RECORD => "record.lua",
     RESTORE_APP => "restore_app.lua",
     ROUTED => "routed.lua",
