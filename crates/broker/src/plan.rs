@@ -16,6 +16,11 @@ use crate::names::Names;
 /// Not −1, which 3.10 takes for "at the first".
 const DELIVERY_LIMIT: i64 = 1_000_000;
 
+/// The length at which the oldest part of the journal is dropped. Everything in it is told anew long before.
+const JOURNAL_BYTES_MAX: i64 = 2 << 30;
+/// The parts in which that happens.
+const JOURNAL_SEGMENT_BYTES: i64 = 64 << 20;
+
 /// An exchange as it is declared; all are durable.
 pub(crate) struct ExchangePlan {
     pub(crate) name: String,
@@ -113,6 +118,21 @@ pub(crate) fn quorum(names: Option<&Names>) -> FieldTable {
         arguments.insert("x-dead-letter-exchange".into(), text(""));
         arguments.insert("x-dead-letter-routing-key".into(), text(names.set_aside()));
     }
+    arguments
+}
+
+/// The arguments of the stream that configuration is told in.
+pub(crate) fn journal() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("stream"));
+    arguments.insert(
+        "x-max-length-bytes".into(),
+        AMQPValue::LongLongInt(JOURNAL_BYTES_MAX),
+    );
+    arguments.insert(
+        "x-stream-max-segment-size-bytes".into(),
+        AMQPValue::LongLongInt(JOURNAL_SEGMENT_BYTES),
+    );
     arguments
 }
 

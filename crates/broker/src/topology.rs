@@ -26,10 +26,6 @@ const LANE_TYPE_ARGUMENTS: [&str; 4] = [
     "'x-dead-letter-exchange'",
     "'x-dead-letter-routing-key'",
 ];
-/// The length at which the oldest part of the journal is dropped. Everything in it is told anew long before.
-const JOURNAL_BYTES_MAX: i64 = 2 << 30;
-/// The parts in which that happens.
-const JOURNAL_SEGMENT_BYTES: i64 = 64 << 20;
 /// Rungs declared at the same time.
 const RUNGS_AT_ONCE: usize = 8;
 
@@ -150,17 +146,7 @@ pub(crate) async fn declare_mark(session: &Session, names: &Names, mark: &str) -
 
 /// Declares the stream that configuration is told in.
 pub(crate) async fn declare_journal(session: &Session, names: &Names) -> Result<(), BrokerError> {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), text("stream"));
-    arguments.insert(
-        "x-max-length-bytes".into(),
-        AMQPValue::LongLongInt(JOURNAL_BYTES_MAX),
-    );
-    arguments.insert(
-        "x-stream-max-segment-size-bytes".into(),
-        AMQPValue::LongLongInt(JOURNAL_SEGMENT_BYTES),
-    );
-    queue(session, names.journal(), arguments).await
+    queue(session, names.journal(), plan::journal()).await
 }
 
 /// Deletes the lane of `endpoint` with what is in it. It may be gone already.
