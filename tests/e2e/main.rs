@@ -41,6 +41,7 @@ mod portal;
 mod portal_browser;
 mod retry_ladder;
 mod retry_outcomes;
+mod scale_backlog;
 mod scale_ledger;
 mod scale_load;
 mod scale_sharing;
