@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Answer, Deployment, Event, LONG, Redis, eventually};
+use e2e::{Answer, Deployment, Event, FaultProxy, LONG, Mode, Redis, eventually};
 
 use crate::delivery_stage::{Stage, assert_retries, stays, user};
 
@@ -81,4 +81,71 @@ async fn deliveries_and_retries_go_on_while_redis_is_away_and_are_recorded_when_
     .await;
     stage.publish_user(6).await;
     stage.receiver.wait_for("/a", 14, LONG).await;
+}
+
+/// Publishes while Redis is in trouble, and waits until all of it was delivered.
+async fn deliver_five(stage: &Stage, round: usize) {
+    let events = (0..5).map(|n| Event::new(&stage.app, "sync.user", user(round * 5 + n)));
+    stage.publisher.publish_all(events).await.unwrap();
+    eventually("all were delivered in spite of Redis", LONG, || {
+        let delivered = stage.receiver.times_by_id("/a").len() >= (round + 1) * 5;
+        std::future::ready(delivered.then_some(()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_slow_full_read_only_frozen_or_without_scripts_holds_no_delivery_back() {
+    let redis = Redis::start().await.unwrap();
+    let (proxy, url) = FaultProxy::before(redis.url()).await.unwrap();
+    let deployment = Deployment::shared().await.unwrap().with("NUNCIO_REDIS_URL", &url);
+    let stage = Stage::on(deployment).await;
+    let endpoint = stage.endpoint("/a").await;
+    deliver_five(&stage, 0).await;
+
+    proxy.set(Mode::Delay(Duration::from_millis(500)));
+    deliver_five(&stage, 1).await;
+    proxy.set(Mode::Pass);
+
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    deliver_five(&stage, 2).await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+
+    // A replica of nobody: every write is refused with READONLY.
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+    deliver_five(&stage, 3).await;
+    redis.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+
+    redis.freeze().unwrap();
+    eventually("readiness tells that Redis is away", LONG, || async {
+        (!stage.nuncio.is_ready().await).then_some(())
+    })
+    .await;
+    deliver_five(&stage, 4).await;
+    redis.thaw().unwrap();
+    eventually("readiness tells that Redis is back", LONG, || async {
+        stage.nuncio.is_ready().await.then_some(())
+    })
+    .await;
+
+    let flushing = async {
+        loop {
+            redis.command(&["SCRIPT", "FLUSH"]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = flushing => {}
+        () = deliver_five(&stage, 5) => {}
+    }
+
+    eventually("every attempt is recorded in the end", LONG, || async {
+        let attempts = stage.api.attempts_by_endpoint(&stage.app, &endpoint).await.ok()?;
+        let messages: std::collections::BTreeSet<_> = attempts
+            .iter()
+            .map(|attempt| attempt["msgId"].to_string())
+            .collect();
+        (messages.len() >= 30).then_some(())
+    })
+    .await;
 }

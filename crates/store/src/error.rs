@@ -135,7 +135,9 @@ pub(crate) fn is_transient(error: &RedisError) -> bool {
             | ServerErrorKind::TryAgain
             | ServerErrorKind::ClusterDown
             | ServerErrorKind::MasterDown
-            | ServerErrorKind::ReadOnly,
+            | ServerErrorKind::ReadOnly
+            // The scripts were loaded and flushed again in between: nothing was written, and the next try loads them.
+            | ServerErrorKind::NoScript,
         ) => true,
         // Codes that the client has no word for: OOM, MISCONF (snapshots fail), NOREPLICAS, BUSY (a script runs on), and
         // UNBLOCKED (a blocked read was ended by a failover).

@@ -218,12 +218,18 @@ async fn send(pipeline: &Pipeline, link: &mut Link) -> Result<Vec<Value>, RedisE
     values.into_iter().map(Value::extract_error).collect()
 }
 
+/// How often the scripts are loaded for one pipeline: somebody may flush them in between.
+const SCRIPT_LOADS_MAX: usize = 5;
+
 /// Sends a pipeline; gives the server the scripts if it does not know them, and sends it again.
 async fn send_with_scripts(pipeline: &Pipeline, link: &mut Link) -> Result<Vec<Value>, RedisError> {
-    let answer = send(pipeline, link).await;
-    if answer.as_ref().is_err_and(is_no_script) {
+    let mut answer = send(pipeline, link).await;
+    for _ in 0..SCRIPT_LOADS_MAX {
+        if !answer.as_ref().is_err_and(is_no_script) {
+            break;
+        }
         load_scripts(link).await?;
-        return send(pipeline, link).await;
+        answer = send(pipeline, link).await;
     }
     answer
 }
