@@ -89,6 +89,10 @@ struct Shared {
     queue: Mutex<Buffer>,
     wake: Notify,
     away: AtomicBool,
+    /// Whether something was counted and is not written.
+    counted: AtomicBool,
+    /// Whether somebody waits for all to be written.
+    hurry: AtomicBool,
     /// Told when a flush has ended and nothing waits.
     idle: Notify,
 }
@@ -116,6 +120,8 @@ impl Recorder {
             queue: Mutex::new(Buffer::new(BUFFERED_MAX, BUFFERED_BYTES_MAX)),
             wake: Notify::new(),
             away: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
+            hurry: AtomicBool::new(false),
             idle: Notify::new(),
         });
         tracker.spawn(run(Arc::clone(&shared), Flusher::new(store), stop));
@@ -163,9 +169,11 @@ impl Recorder {
         let empty = async {
             loop {
                 let idle = self.shared.idle.notified();
-                if self.shared.queue().is_idle() {
+                if self.shared.queue().is_idle() && !self.shared.counted.load(Ordering::Acquire) {
                     return;
                 }
+                self.shared.hurry.store(true, Ordering::Release);
+                self.shared.wake.notify_one();
                 idle.await;
             }
         };
@@ -224,6 +232,7 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
                         .record(started.elapsed().as_secs_f64());
                     back(&shared);
                     pause = RETRY_FIRST;
+                    shared.counted.store(!statistics.is_empty(), Ordering::Release);
                     shared.queue().written();
                     for entry in batch {
                         entry.tell(Recorded::Saved);
@@ -248,8 +257,10 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
         }
         let waits = shared.queue().waits();
         metrics::gauge!("nuncio_store_records_buffered").set(waits as f64);
-        if deadline.is_some() || statistics_written.elapsed() >= STATISTICS_EVERY {
+        let hurry = shared.hurry.swap(false, Ordering::AcqRel) || deadline.is_some();
+        if hurry || statistics_written.elapsed() >= STATISTICS_EVERY {
             flusher.write_statistics(&mut statistics).await;
+            shared.counted.store(!statistics.is_empty(), Ordering::Release);
             statistics_written = Instant::now();
         }
         if waits > 0 {
