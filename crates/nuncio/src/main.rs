@@ -23,7 +23,7 @@ use crate::command::role::Role;
 /// Exit code for a configuration or command line that is wrong.
 const EXIT_USAGE: u8 = 2;
 
-/// Many short-lived texts and buffers on few threads: a quarter less CPU in the router than with the system's.
+/// Many short-lived texts and buffers on few threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
