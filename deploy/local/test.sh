@@ -45,7 +45,7 @@ ok 'RabbitMQ and Redis answer'
 heading 'Tests'
 mkdir "$run/tmp"
 export NUNCIO_TEST_AMQP_URL=${NUNCIO_AMQP_URL:?} NUNCIO_TEST_REDIS_URL=${NUNCIO_REDIS_URL:?}
-export NUNCIO_BIN=$run/nuncio NUNCIO_FAILPOINTS_BIN=$run/nuncio-failpoints TMPDIR=$run/tmp
+export NUNCIO_BIN=$run/nuncio NUNCIO_TEST_FAILPOINTS_BIN=$run/nuncio-failpoints TMPDIR=$run/tmp
 # Not what the binary under test should find by itself.
 unset NUNCIO_AMQP_URL NUNCIO_REDIS_URL
 

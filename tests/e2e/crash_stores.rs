@@ -18,6 +18,9 @@ const LANES: usize = 4;
 /// Deliveries of each endpoint that fail at first.
 const WAITING_A_LANE: usize = 3;
 
+/// RabbitMQ counts what is in a queue every five seconds: a count before that may be an old one.
+const COUNTED: Duration = Duration::from_secs(6);
+
 /// Waits until the journal tells of one app with all its endpoints and so many event types.
 async fn journaled(deployment: &Deployment, event_types: usize) {
     let told = format!("holds 1 apps with {LANES} endpoints and {event_types} event types");
@@ -151,11 +154,14 @@ async fn a_rabbitmq_that_lost_its_data_loses_no_delivery_that_redis_knows() {
         "what is left in RabbitMQ is claimed and acknowledged",
         LONG,
         || async {
+            let before = known(&load).await.len();
+            tokio::time::sleep(COUNTED).await;
             let queues = broker
                 .ctl(&["-q", "list_queues", "name", "messages"])
                 .await
                 .ok()?;
-            queues.lines().any(|line| line == ingest).then_some(())
+            let empty = queues.lines().any(|line| line == ingest);
+            (empty && known(&load).await.len() == before).then_some(())
         },
     )
     .await;

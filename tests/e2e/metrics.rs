@@ -48,7 +48,13 @@ async fn a_running_process_shows_the_documented_metrics_and_no_others() {
         .collect();
     let complete = || async {
         let text = stage.nuncio.metrics().await.ok()?;
-        expected.is_subset(&scraped(&text)).then_some(text)
+        let scraped = scraped(&text);
+        let missing: Vec<_> = expected.difference(&scraped).collect();
+        if missing.is_empty() {
+            return Some(text);
+        }
+        eprintln!("not there yet: {missing:?}");
+        None
     };
     let text = eventually("every documented metric is there", LONG, complete).await;
     let shown: BTreeSet<_> = scraped(&text)

@@ -174,9 +174,7 @@ impl EndpointUrl {
             return Err(UrlError::Host(HostError::Missing));
         }
         let url = Url::parse(text).map_err(parse_error)?;
-        if url.as_str().len() > URL_BYTES_MAX {
-            return Err(UrlError::TooLong(url.as_str().len()));
-        }
+        check_length(url.as_str())?;
         if let Err(error) = url.as_str().parse::<http::Uri>() {
             return Err(UrlError::Syntax(error.to_string()));
         }
@@ -234,13 +232,23 @@ pub(crate) fn check_target(url: &Url, allow: &[IpNet], own: &OwnAddresses) -> Re
     }
 }
 
+/// The slash of an empty path does not count: the canonical form has it where the text that was given need not.
+fn check_length(text: &str) -> Result<(), UrlError> {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let path = rest.find(['/', '?']).map_or("", |at| &rest[at..]);
+    let uncounted = usize::from(path == "/" || path.starts_with("/?"));
+    let bytes = text.len() - uncounted;
+    if bytes > URL_BYTES_MAX {
+        return Err(UrlError::TooLong(bytes));
+    }
+    Ok(())
+}
+
 fn check_bytes(text: &str) -> Result<(), UrlError> {
     if text.is_empty() {
         return Err(UrlError::Empty);
     }
-    if text.len() > URL_BYTES_MAX {
-        return Err(UrlError::TooLong(text.len()));
-    }
+    check_length(text)?;
     let bad = text.char_indices().find_map(|(at, found)| {
         let what = match found {
             '\t' => "a tab",

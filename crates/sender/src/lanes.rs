@@ -37,6 +37,7 @@ struct Lanes {
 
 /// Runs the lanes until told to stop, then waits until each has finished what it had begun.
 pub(crate) async fn run(shared: Arc<Shared>, members: Members) {
+    metrics::gauge!("nuncio_sender_breakers_open").increment(0.0);
     let soft = shared.parts.life.soft.clone();
     let hard = shared.parts.life.hard.clone();
     let mut changes = shared.parts.directory.changes();

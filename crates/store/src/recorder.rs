@@ -208,6 +208,7 @@ impl Recorder {
 }
 
 async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken) {
+    metrics::gauge!("nuncio_store_away").set(0.0);
     let mut statistics = Statistics::default();
     let mut statistics_written = Instant::now();
     let mut pause = RETRY_FIRST;

@@ -26,7 +26,7 @@ impl Flavour {
     fn variable(self) -> &'static str {
         match self {
             Self::Default => "NUNCIO_BIN",
-            Self::Failpoints => "NUNCIO_FAILPOINTS_BIN",
+            Self::Failpoints => "NUNCIO_TEST_FAILPOINTS_BIN",
         }
     }
 
