@@ -177,9 +177,15 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// The same for people: with a capital first letter and a full stop, without the marks that set code apart.
+/// The same for people: with a capital first letter and a full stop, and quotation marks around what is meant literally.
 pub(crate) fn sentence(text: &str) -> String {
-    let text = text.replace('`', "");
+    let parts = text.split('`').enumerate();
+    let quoted = parts.map(|(nth, part)| match nth {
+        0 => part.to_owned(),
+        nth if nth % 2 == 1 => format!("“{part}"),
+        _ => format!("”{part}"),
+    });
+    let text: String = quoted.collect();
     let mut chars = text.chars();
     let Some(first) = chars.next() else {
         return String::new();
@@ -206,6 +212,7 @@ mod tests {
     fn refusals_are_told_in_whole_sentences() {
         assert_eq!(sentence("the endpoint is gone"), "The endpoint is gone.");
         assert_eq!(sentence(""), "");
+        assert_eq!(sentence("`a` is not `b`"), "“a” is not “b”.");
         let failure = Failure::from(Refusal::NotFound(Noun::Endpoint));
         assert_eq!(failure.status, StatusCode::NOT_FOUND);
         assert!(

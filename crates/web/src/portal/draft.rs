@@ -267,7 +267,7 @@ mod tests {
         );
         assert_eq!(
             mistakes.of("headers"),
-            "`no colon` is not of the form `Name: value`. `a` is there twice."
+            "“no colon” is not of the form “Name: value”. “a” is there twice."
         );
         let complaint = |field: &[&str], message: &str| Complaint {
             field: field.iter().map(|&part| part.to_owned()).collect(),
