@@ -86,7 +86,11 @@ async fn deliveries_and_retries_go_on_while_redis_is_away_and_are_recorded_when_
 /// Publishes while Redis is in trouble, and waits until all of it was delivered.
 async fn deliver_five(stage: &Stage, round: usize) {
     let events = (0..5).map(|n| Event::new(&stage.app, "sync.user", user(round * 5 + n)));
-    stage.publisher.publish_all(events).await.unwrap();
+    stage
+        .publisher
+        .publish_all(events)
+        .await
+        .expect("the broker confirms");
     eventually("all were delivered in spite of Redis", LONG, || {
         let delivered = stage.receiver.times_by_id("/a").len() >= (round + 1) * 5;
         std::future::ready(delivered.then_some(()))
