@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole pipeline on this machine, and proof that it works: private servers, a release build, two apps, four
+# The whole pipeline on this machine, and proof that it works: private servers, a fresh build, two apps, four
 # endpoints, the six changes published to RabbitMQ, and every delivery looked at. Exits 0 only if everything it says
 # happened. Without a terminal it ends by itself; with one it keeps the portal open until Ctrl-C.
 set -euo pipefail

@@ -3,7 +3,7 @@
 //! Owns private servers, the roles of a release build with default settings, a load and a receiver, each a process of
 //! its own, so that CPU and memory can be told apart. Guarantees that figures of one run can be held against each other,
 //! the bare loop among them; figures of different runs only as far as the machine was as quiet. Refuses to judge: it
-//! exits 0 whatever it found, and non-zero only if it could not measure.
+//! exits 0 whatever it found, and non-zero only if it could not measure; what it could measure is told even then.
 
 mod bare;
 mod child;
@@ -113,10 +113,15 @@ async fn conduct(options: Options) -> Result<()> {
     let start = Instant::now();
     let mut bench = Bench::start(rounds, scale).await?;
     let mut report = Report::new(clock::unix_seconds());
+    let mut failed = Vec::new();
     for scenario in chosen {
         let begun = Instant::now();
-        for row in scenario.run(&mut bench).await? {
-            report.add(row);
+        match scenario.run(&mut bench).await {
+            Ok(rows) => rows.into_iter().for_each(|row| report.add(row)),
+            Err(error) => {
+                eprintln!("bench: {}: {error:#}", scenario.name());
+                failed.push(scenario.name());
+            }
         }
         eprintln!(
             "  {:<16} {:>5.1} s",
@@ -133,6 +138,7 @@ async fn conduct(options: Options) -> Result<()> {
         start.elapsed().as_secs_f64(),
         options.json.display()
     )?;
+    ensure!(failed.is_empty(), "could not be measured: {}", failed.join(", "));
     Ok(())
 }
 

@@ -26,10 +26,7 @@ const WINDOW: usize = 500;
 pub(super) async fn pages(bench: &mut Bench) -> Result<Vec<Row>> {
     let stage = bench.servers.open(&bench.addresses, 1, ENDPOINTS).await?;
     let app = &stage.apps[0].id;
-    let endpoints = stage
-        .client
-        .list(&format!("/api/v1/app/{app}/endpoint?limit=250"))
-        .await?;
+    let endpoints = stage.client.list(&format!("/api/v1/app/{app}/endpoint")).await?;
     let id = |nth: usize| endpoints[nth]["id"].as_str().context("an endpoint has an id");
     let (active, paused) = (id(1)?, id(0)?);
     let pause = format!("/api/v1/app/{app}/endpoint/{paused}/pause");
@@ -162,13 +159,12 @@ impl Visitor {
 
     fn get(&self, path: &str) -> RequestBuilder {
         let request = self.http.get(format!("{}{path}", self.base));
-        request
-            .header(COOKIE, &self.cookie)
-            .header(ACCEPT_ENCODING, "gzip")
+        request.header(COOKIE, &self.cookie)
     }
 
+    /// As a browser asks: compressed. The client that asks leaves the body as it came.
     async fn ask(&self, path: &str) -> Result<Response> {
-        let answer = self.get(path).send().await?;
+        let answer = self.get(path).header(ACCEPT_ENCODING, "gzip").send().await?;
         let to = answer.headers().get(LOCATION);
         ensure!(answer.status().is_success(), "{path}: {} {to:?}", answer.status());
         Ok(answer)
@@ -176,20 +172,15 @@ impl Visitor {
 
     /// What comes over the wire for a page and the files that it loads.
     async fn weight(&self, path: &str) -> Result<usize> {
-        let page = self
-            .get(path)
-            .header(ACCEPT_ENCODING, "identity")
-            .send()
-            .await?
-            .text()
-            .await?;
-        let files = page
+        let page = self.get(path).send().await?.text().await?;
+        let files: Vec<_> = page
             .split(['"', '\''])
             .filter(|text| text.starts_with("/assets/"))
-            .map(str::to_owned);
+            .collect();
+        ensure!(!files.is_empty(), "{path}: no style, no script");
         let mut bytes = 0;
-        for file in files.chain([path.to_owned()]) {
-            let answer = self.ask(&file).await?;
+        for file in files.into_iter().chain([path]) {
+            let answer = self.ask(file).await?;
             let head: usize = answer
                 .headers()
                 .iter()
