@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 /// Which crates of the workspace each crate may depend on.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("failpoints", &[]),
     ("wire", &["domain"]),
@@ -21,10 +21,19 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("store", &["wire", "domain"]),
     ("broker", &["wire", "domain", "failpoints"]),
     ("runtime", &[]),
+    ("traces", &["runtime", "wire"]),
     ("producer", &["broker", "wire", "domain"]),
     (
         "router",
-        &["broker", "store", "wire", "domain", "failpoints", "runtime"],
+        &[
+            "broker",
+            "store",
+            "wire",
+            "domain",
+            "failpoints",
+            "runtime",
+            "traces",
+        ],
     ),
     (
         "sender",
@@ -37,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "domain",
             "failpoints",
             "runtime",
+            "traces",
         ],
     ),
     (
@@ -49,6 +59,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "domain",
             "failpoints",
             "runtime",
+            "traces",
         ],
     ),
     (
@@ -64,6 +75,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "sender",
             "signing",
             "store",
+            "traces",
             "web",
             "wire",
         ],

@@ -49,3 +49,4 @@ mod secrets;
 mod signing_sdks;
 mod ssrf_namespace;
 mod support;
+mod telemetry_traces;

@@ -244,7 +244,8 @@ impl Deployment {
     fn configure(&self, command: &mut Command) {
         // What the developer has set is none of a test's business.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("NUNCIO_") {
+            let name_text = name.to_string_lossy();
+            if name_text.starts_with("NUNCIO_") || name_text.starts_with("OTEL_") {
                 command.env_remove(name);
             }
         }

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod broker;
 pub mod certificates;
+pub mod collector;
 pub mod deployment;
 pub mod dns;
 pub mod eventually;
@@ -23,6 +24,7 @@ pub mod tools;
 
 pub use api::ApiClient;
 pub use broker::Broker;
+pub use collector::Collector;
 pub use deployment::Deployment;
 pub use eventually::{LONG, SHORT, eventually};
 pub use hostile::{Hostile, Manner};

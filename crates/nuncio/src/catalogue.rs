@@ -59,6 +59,20 @@ const METRICS: &[Metric] = &[
         EVERY,
         "1: which version runs, and as what",
     ),
+    metric(
+        "nuncio_traces_spans_total",
+        Counter,
+        "",
+        EVERY,
+        "Spans that the collector of traces has taken",
+    ),
+    metric(
+        "nuncio_traces_spans_dropped_total",
+        Counter,
+        "",
+        EVERY,
+        "Spans lost because the collector was away for long or refused them; no delivery is lost by that",
+    ),
     // Events in.
     metric(
         "nuncio_router_events_total",

@@ -12,8 +12,9 @@ use nuncio_broker::{Broker, BrokerConfig, EndpointQueueType};
 use nuncio_domain::{CoalesceFields, EventTypeName, NameError, RetryPolicy};
 use nuncio_egress::{EgressConfig, HttpClient, OwnAddresses, UrlRules};
 use nuncio_runtime::config;
-use nuncio_runtime::{Config, ConnectUrl};
+use nuncio_runtime::{Clock, Config, ConnectUrl, Dice};
 use nuncio_store::{Store, StoreConfig};
+use nuncio_traces::{Collector, Tracer};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -115,8 +116,8 @@ fn own_addresses(config: &Config) -> OwnAddresses {
     let mut own = OwnAddresses::none();
     own.add_socket(config.listen);
     own.add_socket(config.metrics_listen);
-    if let Some(public) = &config.public_url {
-        own.add_url(public, HTTP_PORT);
+    for url in config.public_url.iter().chain(&config.otlp_endpoint) {
+        own.add_url(url, HTTP_PORT);
     }
     let services = config
         .amqp_urls
@@ -141,6 +142,33 @@ fn usual_port(url: &ConnectUrl) -> u16 {
         sentinel if sentinel.ends_with("+sentinel") => SENTINEL_PORT,
         _ => REDIS_PORT,
     }
+}
+
+/// What records spans of the process `member` as `role`, if there is a collector to send them to.
+pub(crate) fn tracer(
+    config: &Config,
+    role: &str,
+    member: &str,
+    (clock, dice): (&Clock, &Dice),
+    services: &Services,
+) -> anyhow::Result<Tracer> {
+    let Some(endpoint) = &config.otlp_endpoint else {
+        return Ok(Tracer::off());
+    };
+    let collector = Collector {
+        endpoint: endpoint.clone(),
+        resource: vec![
+            ("service.name", "nuncio".to_owned()),
+            ("service.namespace", config.namespace.clone()),
+            ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("service.instance.id", member.to_owned()),
+            ("host.name", host::name()),
+            ("nuncio.role", role.to_owned()),
+        ],
+    };
+    let (clock, dice) = (clock.clone(), dice.clone());
+    Tracer::start(collector, clock, dice, &services.tracker, services.stop.clone())
+        .context("failed to set up traces")
 }
 
 /// The tasks that all roles need until they have ended; cheap to clone.

@@ -14,6 +14,7 @@ use nuncio_broker::{Outgoing, PublishError, Received, Route};
 use nuncio_domain::{CoalesceKey, EndpointId, Message, MessageId, Routing, UnixMillis, route as routing_of};
 use nuncio_runtime::lifecycle::chain;
 use nuncio_store::{AppEntry, Claim, Claimed, DirectoryStatus, StoreError};
+use nuncio_traces::Span;
 use nuncio_wire::{DeliveryEnvelope, IncomingEvent, SetAsideReason, TraceContext, Unreadable, headers};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::fanout::lots;
 use crate::finish::FannedOut;
 use crate::set_aside::set_aside;
+use crate::trace::{self, Routed};
 use crate::{PUBLISH_PATIENCE, Shared};
 
 /// How far a publisher's time may be off before the router's own is taken.
@@ -54,7 +56,10 @@ struct Work {
     routes: Vec<(EndpointId, Routing)>,
     token: String,
     payload_retention: Option<Duration>,
+    /// The trace that its deliveries belong to.
     trace: TraceContext,
+    /// The span of its way through here, if that is recorded.
+    span: Option<Span>,
     /// What it is about, if its type is coalesced.
     coalesce: Option<CoalesceKey>,
     /// Whether the record knows of it; it does not when Redis is away.
@@ -156,6 +161,7 @@ fn work(shared: &Shared, received: Received, event: IncomingEvent, app: Arc<AppE
         channels: event.channels,
         created_at,
     };
+    let span = trace::begin(&parts.tracer, parts.broker.names().ingest(), &event.trace);
     Work {
         body_hash: body_hash(&message, &received.body),
         routes: routes(&app, &message),
@@ -163,7 +169,8 @@ fn work(shared: &Shared, received: Received, event: IncomingEvent, app: Arc<AppE
         payload_retention: event
             .payload_retention_days
             .map(|days| Duration::from_secs(u64::from(days) * 24 * 3_600)),
-        trace: event.trace,
+        trace: span.as_ref().map_or(event.trace, |span| span.context().clone()),
+        span,
         coalesce: parts
             .coalesce
             .of(&message.event_type)
@@ -301,6 +308,7 @@ async fn sort(shared: &Shared, works: Vec<Work>, claimed: Vec<Claimed>, fresh: &
             }
             Claimed::Duplicate => {
                 metrics::counter!("nuncio_router_duplicates_total").increment(1);
+                trace::end(work.span, &work.message, &Routed::Before);
                 work.received.acker.ack();
             }
             Claimed::Conflict => {
@@ -309,6 +317,7 @@ async fn sort(shared: &Shared, works: Vec<Work>, claimed: Vec<Claimed>, fresh: &
                     reason: SetAsideReason::Conflict,
                     detail,
                 };
+                trace::end(work.span, &work.message, &Routed::Aside);
                 set_aside(shared, work.received, &unreadable).await;
             }
             Claimed::Stale { .. } => stale.extend(rerouted(shared, work).await),
@@ -327,6 +336,7 @@ async fn rerouted(shared: &Shared, mut work: Work) -> Option<Work> {
         }
         Ok(None) => {
             let detail = format!("the app {} was deleted", work.app.app.id);
+            trace::end(work.span, &work.message, &Routed::Aside);
             set_aside(
                 shared,
                 work.received,
@@ -348,7 +358,8 @@ async fn rerouted(shared: &Shared, mut work: Work) -> Option<Work> {
 }
 
 /// Publishes one message to all its endpoints; what could not be confirmed is returned to the queue.
-async fn fan_out(shared: &Shared, work: Work) -> Option<Work> {
+async fn fan_out(shared: &Shared, mut work: Work) -> Option<Work> {
+    let span = work.span.take();
     let message = &work.message;
     let endpoints: Vec<EndpointId> = work
         .routes
@@ -387,11 +398,25 @@ async fn fan_out(shared: &Shared, work: Work) -> Option<Work> {
         Ok(_) => {
             metrics::counter!("nuncio_router_events_total").increment(1);
             metrics::counter!("nuncio_router_deliveries_total").increment(endpoints.len() as u64);
-            tracing::debug!(message = %message.id, endpoints = endpoints.len(), "routed");
+            tracing::debug!(
+                trace = work.trace.trace().map(tracing::field::display),
+                message_id = %message.id,
+                app = %message.app_id,
+                endpoints = endpoints.len(),
+                "routed"
+            );
+            trace::end(span, message, &Routed::To(endpoints.len()));
             Some(work)
         }
         Err(error) => {
-            tracing::warn!(error = chain(&error), message = %message.id, "an event is returned: its fan-out failed");
+            tracing::warn!(
+                error = chain(&error),
+                trace = work.trace.trace().map(tracing::field::display),
+                message_id = %message.id,
+                app = %message.app_id,
+                "an event is returned: its fan-out failed"
+            );
+            trace::end(span, message, &Routed::Returned);
             work.received.acker.requeue();
             None
         }

@@ -12,6 +12,7 @@ mod ingest;
 mod journal;
 mod set_aside;
 mod sweep;
+mod trace;
 mod unroutable;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use nuncio_broker::{Broker, BrokerError, Publisher};
 use nuncio_domain::{CoalesceFields, RetryPolicy};
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_store::{Directory, Recorder, Store};
+use nuncio_traces::Tracer;
 
 /// How long a publish may take, resends included, before its event goes back to the queue.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +42,8 @@ pub struct RouterParts {
     pub clock: Clock,
     /// Where ids come from.
     pub dice: Dice,
+    /// What records spans of routing.
+    pub tracer: Tracer,
     /// What every task belongs to.
     pub life: Lifecycle,
     /// A name that no other process has.

@@ -27,6 +27,7 @@ pub(crate) async fn set_aside(shared: &Shared, received: Received, unreadable: &
             tracing::warn!(
                 reason = %unreadable.reason,
                 detail = unreadable.detail,
+                trace = crate::trace::shown(&received.properties),
                 routing_key = received.routing_key,
                 message_id = received.properties.message_id,
                 "an event was set aside"

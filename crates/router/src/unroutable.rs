@@ -88,7 +88,12 @@ async fn send_again(shared: &Shared, received: Received, endpoint: &EndpointId) 
         tokio::time::sleep(PAUSE).await;
         return received.acker.requeue();
     }
-    tracing::warn!(%endpoint, message = received.properties.message_id, "the queue of an endpoint was missing");
+    tracing::warn!(
+        %endpoint,
+        trace = crate::trace::shown(&received.properties),
+        message_id = received.properties.message_id,
+        "the queue of an endpoint was missing"
+    );
     let names = shared.parts.broker.names();
     let route = Route::to(names.deliveries(), endpoint.as_str());
     let message = Outgoing::persistent(received.properties.clone(), received.body.clone());
@@ -113,7 +118,13 @@ async fn end(shared: &Shared, received: Received, endpoint: EndpointId, envelope
         message: envelope.message_id.clone(),
         endpoint,
     };
-    tracing::info!(message = %delivery.message, endpoint = %delivery.endpoint, "its endpoint was deleted: a delivery ends");
+    tracing::info!(
+        trace = crate::trace::shown(&received.properties),
+        %delivery,
+        message_id = %delivery.message,
+        endpoint = %delivery.endpoint,
+        "its endpoint was deleted: a delivery ends"
+    );
     let state = DeliveryState {
         status: DeliveryStatus::Deleted,
         series: envelope.series,

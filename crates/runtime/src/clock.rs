@@ -33,15 +33,28 @@ impl Clock {
             Source::Settable(now) => now.load(Ordering::SeqCst),
         }
     }
+
+    /// Nanoseconds since the Unix epoch, as finely as the clock tells them; 0 before it.
+    #[must_use]
+    pub fn nanos(&self) -> u64 {
+        let since = match &self.0 {
+            Source::System => system().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Source::Settable(_) => Duration::from_millis(u64::try_from(self.now()).unwrap_or_default()),
+        };
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place where the wall clock is read"
 )]
+fn system() -> SystemTime {
+    SystemTime::now()
+}
+
 fn system_millis() -> i64 {
-    let now = SystemTime::now();
-    match now.duration_since(UNIX_EPOCH) {
+    match system().duration_since(UNIX_EPOCH) {
         Ok(after) => whole_millis(after),
         Err(before) => -whole_millis(before.duration()),
     }
@@ -91,7 +104,7 @@ mod tests {
         hand.advance(Duration::from_secs(2));
         assert_eq!(clock.clone().now(), 3_000);
         hand.set(5);
-        assert_eq!(clock.now(), 5);
+        assert_eq!((clock.now(), clock.nanos()), (5, 5_000_000));
     }
 
     #[test]

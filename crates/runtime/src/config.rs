@@ -185,7 +185,7 @@ impl Config {
             redis_url: reader.read("redis_url", parse::redis_url),
             namespace: reader.read("namespace", parse::namespace),
             listen: reader.read("listen", parse::address),
-            public_url: reader.read_optional("public_url", parse::public_url),
+            public_url: reader.read_optional("public_url", parse::plain_http_url),
             metrics_listen: reader.read("metrics_listen", parse::address),
             main_secrets: Vec::new(),
             token_secrets: Vec::new(),
@@ -215,7 +215,7 @@ impl Config {
             shutdown_deadline: reader.read("shutdown_deadline", parse::positive_duration),
             log: reader.read("log", parse::log_filter),
             log_format: reader.read("log_format", parse::log_format),
-            otlp_endpoint: reader.read_optional("otel_exporter_otlp_endpoint", parse::http_url),
+            otlp_endpoint: reader.read_optional("otel_exporter_otlp_endpoint", parse::plain_http_url),
             settings: Vec::new(),
         };
         let comparable = reader.are_sound(&["retry_first", "retry_ceiling"]);

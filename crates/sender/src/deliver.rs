@@ -13,11 +13,11 @@ use nuncio_domain::{
 use nuncio_egress::{Attempted, Post};
 use nuncio_runtime::lifecycle::chain;
 use nuncio_store::StoreError;
-use nuncio_wire::{DeliveryEnvelope, EnvelopeError, HeaderValue, headers};
+use nuncio_wire::{DeliveryEnvelope, EnvelopeError, HeaderValue, TraceContext, headers};
 use tokio_util::sync::CancellationToken;
 
-use crate::Shared;
 use crate::prepared::Prepared;
+use crate::{Shared, trace};
 
 /// How long a delivery waits before it goes back when Redis is needed and away.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
@@ -88,7 +88,7 @@ pub(crate) async fn deliver(
     turn: Turn<'_>,
 ) -> Ended {
     nuncio_failpoints::hit!("sender::received");
-    let envelope = match DeliveryEnvelope::read(&received.properties) {
+    let mut envelope = match DeliveryEnvelope::read(&received.properties) {
         Ok(envelope) => envelope,
         Err(error) => {
             return Ended {
@@ -108,8 +108,13 @@ pub(crate) async fn deliver(
             };
         }
         Err(error) => {
-            tracing::warn!(error = chain(&error), endpoint = %prepared.entry.endpoint.id, "a delivery is returned: \
-                 cannot tell whether its endpoint is still disabled");
+            tracing::warn!(
+                error = chain(&error),
+                trace = trace::shown(&envelope),
+                message_id = %envelope.message_id,
+                endpoint = %prepared.entry.endpoint.id,
+                "a delivery is returned: cannot tell whether its endpoint is still disabled"
+            );
             tokio::time::sleep(PAUSE).await;
             return Ended {
                 received,
@@ -148,8 +153,22 @@ pub(crate) async fn deliver(
     metrics::gauge!("nuncio_sender_requests_under_way").increment(1);
     let started_at = UnixMillis(shared.parts.clock.now());
     nuncio_failpoints::hit!("sender::posting");
-    let attempted = post(shared, &prepared, &envelope, received.body.clone(), started_at).await;
+    let span = trace::begin(&shared.parts.tracer, &envelope, &prepared);
+    let context = span.as_ref().map_or(&envelope.trace, |span| span.context());
+    let attempted = post(
+        shared,
+        &prepared,
+        &envelope,
+        context,
+        received.body.clone(),
+        started_at,
+    )
+    .await;
     nuncio_failpoints::hit!("sender::posted");
+    if let Some(span) = span {
+        trace::end(span, &mut envelope, &attempted.outcome);
+    }
+    trace::log(&envelope, &prepared, &attempted);
     metrics::gauge!("nuncio_sender_requests_under_way").decrement(1);
     drop(permit);
     Ended {
@@ -254,10 +273,11 @@ async fn post(
     shared: &Shared,
     prepared: &Prepared,
     envelope: &DeliveryEnvelope,
+    trace: &TraceContext,
     body: Bytes,
     now: UnixMillis,
 ) -> Attempted {
-    let request = match prepared.request(envelope, &body, now) {
+    let request = match prepared.request(envelope, trace, &body, now) {
         Ok(request) => request,
         Err(outcome) => {
             return Attempted {

@@ -17,6 +17,7 @@ mod prepared;
 mod settle;
 mod streak;
 mod tell;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use nuncio_domain::{RetryPolicy, SenderId};
 use nuncio_egress::{HttpClient, UrlRules};
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_store::{Directory, Recorder, StateReader, Store};
+use nuncio_traces::Tracer;
 use tokio::sync::Semaphore;
 
 /// Which families of headers carry id, timestamp and signature.
@@ -77,6 +79,8 @@ pub struct SenderParts {
     pub clock: Clock,
     /// Where ids and jitter come from.
     pub dice: Dice,
+    /// What records spans of attempts.
+    pub tracer: Tracer,
     /// What every task belongs to.
     pub life: Lifecycle,
     /// A name that no other process has.

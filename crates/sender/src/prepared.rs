@@ -10,7 +10,7 @@ use nuncio_domain::{Outcome, Reason, UnixMillis};
 use nuncio_egress::{EndpointUrl, UrlError, UrlRules, endpoint_headers};
 use nuncio_signing::{Secret, SigningKeys};
 use nuncio_store::EndpointEntry;
-use nuncio_wire::DeliveryEnvelope;
+use nuncio_wire::{DeliveryEnvelope, TraceContext};
 use secrecy::ExposeSecret;
 
 use crate::{SenderSettings, SignatureHeaders};
@@ -59,13 +59,20 @@ impl Prepared {
         Self { entry, target }
     }
 
-    /// The signed request of one delivery.
+    /// Whom it is posted to, if its URL can be used.
+    pub(crate) fn host(&self) -> Option<(&str, u16)> {
+        let url = self.target.as_ref().ok()?.url.as_url();
+        url.host_str().zip(url.port_or_known_default())
+    }
+
+    /// The signed request of one delivery, which carries the trace on.
     ///
     /// # Errors
     /// The outcome that the attempt has instead.
     pub(crate) fn request(
         &self,
         envelope: &DeliveryEnvelope,
+        trace: &TraceContext,
         body: &Bytes,
         now: UnixMillis,
     ) -> Result<Request<'_>, Outcome> {
@@ -88,13 +95,17 @@ impl Prepared {
         if target.families != SignatureHeaders::Webhook {
             put(&mut headers, SVIX, [&id, &timestamp, &signature]);
         }
-        for (name, value) in [
-            (TRACEPARENT, &envelope.trace.parent),
-            (TRACESTATE, &envelope.trace.state),
-        ] {
-            if let Some(value) = value.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
-                headers.insert(name, value);
-            }
+        if let Some(parent) = &trace.parent {
+            headers.insert(
+                TRACEPARENT,
+                HeaderValue::try_from(parent.to_string()).map_err(invalid)?,
+            );
+        }
+        if let Some(state) = &trace.state {
+            headers.insert(
+                TRACESTATE,
+                HeaderValue::from_str(state.as_str()).map_err(invalid)?,
+            );
         }
         Ok(Request {
             url: &target.url,

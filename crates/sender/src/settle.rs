@@ -14,12 +14,12 @@ use nuncio_store::Record;
 use nuncio_wire::{DeliveryChange, DeliveryEnvelope, EnvelopeError, headers};
 use tokio::time::Instant;
 
-use crate::Shared;
 use crate::deliver::{Ended, What};
 use crate::kept::kept;
 use crate::prepared::Prepared;
 use crate::streak::Streak;
 use crate::tell::{tell_delivery, tell_disabled};
+use crate::{Shared, trace};
 
 /// How long a publish may take, resends included, before the delivery goes back to its queue.
 const PUBLISH_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -134,14 +134,17 @@ impl Work<'_> {
             Verdict::RetryIn(delay) => {
                 let next = self.next(ended_at, delay);
                 if let Err(error) = retry(self.shared, self.prepared, &received, &next, delay).await {
-                    tracing::warn!(error, message = %self.envelope.message_id, "a delivery is returned: its retry was not confirmed");
+                    trace::warn_returned(&error, &self.envelope, self.prepared);
                     return received.acker.requeue();
                 }
                 nuncio_failpoints::hit!("sender::on-ladder");
                 self.disable_if_failing_too_long(ended_at).await;
             }
             Verdict::DisableEndpoint => self.disable(DisabledReason::Gone, None).await,
-            Verdict::Exhausted => self.disable_if_failing_too_long(ended_at).await,
+            Verdict::Exhausted => {
+                trace::log_exhausted(&self.envelope, self.prepared);
+                self.disable_if_failing_too_long(ended_at).await;
+            }
         }
         if let Some((change, attempt)) = told {
             tell_delivery(self.shared, change, &self.envelope, &attempt).await;
@@ -306,7 +309,7 @@ async fn made_before(
             ..envelope.clone()
         };
         if let Err(error) = retry(shared, prepared, &received, &next, delay).await {
-            tracing::warn!(error, message = %envelope.message_id, "a delivery is returned: its retry was not confirmed");
+            trace::warn_returned(&error, envelope, prepared);
             return received.acker.requeue();
         }
     }

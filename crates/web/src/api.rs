@@ -79,6 +79,7 @@ impl Api {
             operator: parts.producer.operator(),
             clock: parts.clock.clone(),
             dice: parts.dice.clone(),
+            tracer: parts.tracer.clone(),
             rules: Rules {
                 urls: settings.urls.clone(),
                 payload_bytes_max: settings.payload_bytes_max,

@@ -24,6 +24,7 @@ use nuncio_egress::UrlRules;
 use nuncio_producer::Producer;
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_store::{Directory, Store};
+use nuncio_traces::Tracer;
 use secrecy::SecretString;
 
 pub use api::throttle::Rates;
@@ -68,6 +69,8 @@ pub struct WebParts {
     pub clock: Clock,
     /// Randomness.
     pub dice: Dice,
+    /// What records spans of publishing.
+    pub tracer: Tracer,
     /// The process's life.
     pub lifecycle: Lifecycle,
     /// What it was told.

@@ -10,6 +10,7 @@ use nuncio_egress::UrlRules;
 use nuncio_producer::{BrokerError, Operator, Producer, PublishError};
 use nuncio_runtime::{Clock, Dice};
 use nuncio_store::{Directory, Store, StoreError};
+use nuncio_traces::Tracer;
 use tokio_util::task::TaskTracker;
 
 pub mod apps;
@@ -27,6 +28,7 @@ pub mod replay;
 pub mod secrets;
 pub mod sessions;
 pub mod set_aside;
+mod trace;
 
 use refusal::{Noun, Outcome, Refusal};
 
@@ -49,6 +51,7 @@ pub struct UseCases {
     pub(crate) operator: Operator,
     pub(crate) clock: Clock,
     pub(crate) dice: Dice,
+    pub(crate) tracer: Tracer,
     pub(crate) rules: Rules,
     pub(crate) tracker: TaskTracker,
     pub(crate) catalogue: event_types::Catalogue,

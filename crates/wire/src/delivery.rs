@@ -6,12 +6,13 @@
 
 use nuncio_domain::{AppId, AttemptNumber, EventTypeName, MessageId, Series, Trigger, UnixMillis};
 
-use crate::headers::{self, HeaderValue, Headers, Properties, TraceContext};
+use crate::headers::{self, HeaderValue, Headers, Properties};
+use crate::trace::{SpanId, TraceContext, TraceParent};
 
 /// The envelope version that this code writes.
 const VERSION: i64 = 1;
 /// Headers that this version knows, and those that the broker adds on the way.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     headers::VERSION,
     headers::ATTEMPT,
     headers::TRIGGER,
@@ -22,6 +23,7 @@ const KNOWN: [&str; 14] = [
     headers::DUE,
     headers::TRACEPARENT,
     headers::TRACESTATE,
+    headers::ATTEMPT_SPAN,
     "BCC",
     "CC",
     "x-death",
@@ -58,8 +60,10 @@ pub struct DeliveryEnvelope {
     pub deadline: Option<UnixMillis>,
     /// When this attempt is due; none for at once.
     pub due: Option<UnixMillis>,
-    /// The publisher's trace.
+    /// The trace that it belongs to: what routed it, or else what first attempted it.
     pub trace: TraceContext,
+    /// The span of the attempt before this one, if that was recorded.
+    pub attempt_span: Option<SpanId>,
     /// Headers of other versions, carried along.
     pub unknown: Headers,
 }
@@ -86,6 +90,7 @@ impl DeliveryEnvelope {
             deadline: None,
             due: None,
             trace,
+            attempt_span: None,
             unknown: Headers::new(),
         }
     }
@@ -132,6 +137,7 @@ impl DeliveryEnvelope {
             deadline: properties.int(headers::DEADLINE).map(UnixMillis),
             due: properties.int(headers::DUE).map(UnixMillis),
             trace: TraceContext::read(properties),
+            attempt_span: properties.text(headers::ATTEMPT_SPAN).and_then(SpanId::parse),
             unknown: unknown(&properties.headers),
         })
     }
@@ -167,7 +173,16 @@ impl DeliveryEnvelope {
             }
         }
         self.trace.write(&mut properties);
+        if let Some(span) = self.attempt_span {
+            properties.put_text(headers::ATTEMPT_SPAN, span.to_string());
+        }
         properties
+    }
+
+    /// Notes the span of its attempt, for the attempts that follow: they are in the same trace.
+    pub fn note_attempt(&mut self, span: TraceParent) {
+        self.attempt_span = Some(span.span);
+        self.trace.parent.get_or_insert(span);
     }
 }
 
@@ -185,6 +200,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::trace::TraceId;
 
     fn envelope() -> DeliveryEnvelope {
         DeliveryEnvelope::first(
@@ -229,6 +245,31 @@ mod tests {
     }
 
     #[test]
+    fn attempts_of_one_delivery_stay_in_one_trace_and_know_the_one_before() {
+        let span = |text: &str| TraceParent::parse(&format!("00-{}-{text}-01", "ab".repeat(16))).unwrap();
+        let (routed, first, second) = (
+            span("00000000000000aa"),
+            span("0000000000000001"),
+            span("0000000000000002"),
+        );
+        let mut alone = envelope();
+        alone.note_attempt(first);
+        alone.note_attempt(second);
+        assert_eq!(
+            (alone.trace.parent, alone.attempt_span),
+            (Some(first), Some(second.span))
+        );
+        let mut traced = envelope();
+        traced.trace.parent = Some(routed);
+        traced.note_attempt(first);
+        let read = DeliveryEnvelope::read(&traced.write()).unwrap();
+        assert_eq!(
+            (read.trace.parent, read.attempt_span),
+            (Some(routed), Some(first.span))
+        );
+    }
+
+    #[test]
     fn what_is_missing_is_named() {
         type Spoil = fn(&mut Properties);
         let cases: [(Spoil, &str); 5] = [
@@ -252,8 +293,10 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(
             attempt in 1_u16..100, series in 0_i64..2_000_000_000_000, times in proptest::option::of(0_i64..4_000_000_000_000),
-            manual: bool, parent in proptest::option::of("[0-9a-f-]{55}"),
+            manual: bool, trace: [u8; 16], span: [u8; 8],
         ) {
+            let ids = TraceId::new(trace).zip(SpanId::new(span));
+            let parent = ids.map(|(trace, span)| TraceParent::sampled(trace, span));
             let envelope = DeliveryEnvelope {
                 attempt: AttemptNumber::nth(attempt).unwrap(),
                 series: Series(series),
@@ -262,6 +305,7 @@ mod tests {
                 deadline: times.map(UnixMillis),
                 due: times.map(UnixMillis),
                 trace: TraceContext { parent, state: None },
+                attempt_span: SpanId::new(span),
                 ..envelope()
             };
             prop_assert_eq!(DeliveryEnvelope::read(&envelope.write()).unwrap(), envelope);

@@ -9,7 +9,8 @@ use nuncio_domain::limits::{CHANNELS_MAX, EVENT_ID_BYTES_MAX};
 use nuncio_domain::{Channel, EventTypeName, MessageId, Uid, UnixMillis};
 use serde::de::IgnoredAny;
 
-use crate::headers::{self, HeaderValue, Properties, TraceContext};
+use crate::headers::{self, HeaderValue, Properties};
+use crate::trace::TraceContext;
 
 /// Why an event is set aside instead of delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -32,6 +32,8 @@ pub const CHANNELS: &str = "nuncio-channels";
 pub const EVENT_TYPE: &str = "nuncio-event-type";
 /// Days to keep the payload, when fewer than the retention.
 pub const PAYLOAD_RETENTION_DAYS: &str = "nuncio-payload-retention-days";
+/// The span of the attempt before, in 16 hexadecimal digits, so that the next can be linked to it.
+pub const ATTEMPT_SPAN: &str = "nuncio-attempt-span";
 /// Why an event was set aside.
 pub const REASON: &str = "nuncio-reason";
 /// What exactly was wrong with an event that was set aside.
@@ -112,36 +114,5 @@ impl Properties {
     /// Sets header `name` to an integer.
     pub fn put_int(&mut self, name: &str, number: i64) {
         self.headers.insert(name.to_owned(), HeaderValue::Int(number));
-    }
-}
-
-/// A W3C trace context on its way from the publisher to the endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TraceContext {
-    /// `traceparent`.
-    pub parent: Option<String>,
-    /// `tracestate`.
-    pub state: Option<String>,
-}
-
-impl TraceContext {
-    /// What the headers say; values that cannot be trace context are left out.
-    #[must_use]
-    pub fn read(properties: &Properties) -> Self {
-        let plain = |text: &&str| text.len() <= 512 && text.bytes().all(|b| (0x20..0x7f).contains(&b));
-        Self {
-            parent: properties.text(TRACEPARENT).filter(plain).map(str::to_owned),
-            state: properties.text(TRACESTATE).filter(plain).map(str::to_owned),
-        }
-    }
-
-    /// Writes the context into the headers.
-    pub fn write(&self, properties: &mut Properties) {
-        if let Some(parent) = &self.parent {
-            properties.put_text(TRACEPARENT, parent.clone());
-        }
-        if let Some(state) = &self.state {
-            properties.put_text(TRACESTATE, state.clone());
-        }
     }
 }

@@ -12,8 +12,10 @@ pub mod journal;
 pub mod operation;
 pub mod payload;
 pub mod record;
+pub mod trace;
 
 pub use delivery::{DeliveryEnvelope, EnvelopeError};
 pub use event::{IncomingEvent, SetAsideReason, Unreadable};
-pub use headers::{HeaderValue, Headers, Properties, TraceContext};
+pub use headers::{HeaderValue, Headers, Properties};
 pub use operation::{DeliveryChange, EndpointChange, Operation};
+pub use trace::{SpanId, TraceContext, TraceId, TraceParent};

@@ -103,9 +103,6 @@ async fn serve(role: Role, config: Config) -> anyhow::Result<ExitCode> {
         .await
         .with_context(|| format!("failed to listen on {listen} for metrics and health"))?;
     tracing::info!(%role, version = env!("CARGO_PKG_VERSION"), health = wiring::shown(bound), "starting");
-    if config.otlp_endpoint.is_some() {
-        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but this version exports no traces");
-    }
     let deadline = config.shutdown_deadline;
     life.start("start", {
         let (life, services) = (life.clone(), services.clone());
@@ -140,7 +137,7 @@ async fn start(
         () = journal::fill_blank(&broker, &store) => {}
         () = life.soft.cancelled() => return Ok(()),
     }
-    let parts = Parts::new(config, life, services, broker, store);
+    let parts = Parts::new(role, config, life, services, broker, store)?;
     let follow = Directory::follow(
         parts.store.clone(),
         &services.tracker,

@@ -337,6 +337,6 @@ pub static KEYS: &[Key] = &[
         "otel_exporter_otlp_endpoint",
         "none",
         "an http:// or https:// URL",
-        "where traces are to go, over OTLP/HTTP; this version only warns that it exports none",
+        "where traces go, over OTLP/HTTP (`v1/traces` is added), such as `http://127.0.0.1:4318`; without it none are recorded",
     ),
 ];

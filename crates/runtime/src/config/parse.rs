@@ -205,7 +205,7 @@ pub(super) fn http_url(text: &str) -> Option<Url> {
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
 }
 
-pub(super) fn public_url(text: &str) -> Option<Url> {
+pub(super) fn plain_http_url(text: &str) -> Option<Url> {
     let plain = |url: &Url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
     http_url(text).filter(plain)
 }

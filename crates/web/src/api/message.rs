@@ -27,9 +27,6 @@ mod bulk;
 
 use body::{MessageIn, MessageOut, Shown};
 
-/// Bytes of a trace header that are passed on.
-const TRACE_BYTES_MAX: usize = 512;
-
 pub(crate) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
@@ -181,16 +178,21 @@ async fn create(
     Ok((StatusCode::ACCEPTED, Json(MessageOut::new(message, payload))))
 }
 
-/// The caller's trace, by which deliveries can be followed.
+/// The caller's trace, by which deliveries can be followed: one `traceparent`, and `tracestate` in as many headers as
+/// there are.
 fn trace(headers: &HeaderMap) -> TraceContext {
-    let text = |name: &str| {
-        let value = headers.get(name)?.to_str().ok()?;
-        (value.len() <= TRACE_BYTES_MAX).then(|| value.to_owned())
+    let all = |name: &str| {
+        let values = headers.get_all(name).iter();
+        values
+            .map(|value| value.to_str().ok())
+            .collect::<Option<Vec<_>>>()
     };
-    TraceContext {
-        parent: text("traceparent"),
-        state: text("tracestate"),
-    }
+    let parent = match all("traceparent").as_deref() {
+        Some([one]) => Some(*one),
+        _ => None,
+    };
+    let state = all("tracestate").map(|values| values.join(","));
+    TraceContext::parse(parent, state.as_deref())
 }
 
 /// Get a message by its id or event id.

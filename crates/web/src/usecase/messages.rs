@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::apps::AppDraft;
 use super::refusal::{Complaints, Noun, Outcome, Refusal};
-use super::{UseCases, broker, check, store};
+use super::{UseCases, broker, check, store, trace};
 use crate::json::check_json_object;
 
 const VALUE: &str = "value_error";
@@ -104,17 +104,39 @@ impl UseCases {
         };
         let payload = checked.payload.into_bytes();
         let retention = checked.payload_retention;
-        self.record(&mut message, &payload, retention, request).await?;
-        nuncio_failpoints::hit!("api::message-recorded");
-        let extras = Extras {
-            message_id: Some(message.id.clone()),
-            trace: checked.trace,
-            payload_retention_days: retention.map(whole_days),
-        };
-        self.publish(&message, &payload, extras, request.is_none())
-            .await?;
+        let span = trace::begin(&self.tracer, &checked.trace);
+        let context = span.as_ref().map_or(checked.trace, |span| span.context().clone());
+        let accepted = self
+            .record_and_publish(&mut message, &payload, retention, context, request)
+            .await;
+        trace::end(span, &message, accepted.as_ref().err());
+        accepted?;
         nuncio_failpoints::hit!("api::message-accepted");
         Ok(Accepted { message, payload })
+    }
+
+    async fn record_and_publish(
+        &self,
+        message: &mut Message,
+        payload: &[u8],
+        retention: Option<Duration>,
+        trace: TraceContext,
+        request: Option<&RequestKey>,
+    ) -> Outcome<()> {
+        self.record(message, payload, retention, request).await?;
+        nuncio_failpoints::hit!("api::message-recorded");
+        tracing::debug!(
+            trace = trace.trace().map(tracing::field::display),
+            message_id = %message.id,
+            app = %message.app_id,
+            "recorded, to be published"
+        );
+        let extras = Extras {
+            message_id: Some(message.id.clone()),
+            trace,
+            payload_retention_days: retention.map(whole_days),
+        };
+        self.publish(message, payload, extras, request.is_none()).await
     }
 
     /// Accepts once more what was asked for under this request key, and answers with it and its payload, if that is still
@@ -215,7 +237,7 @@ impl UseCases {
             // With a request key the record stays: the same request again is then the same message.
             if forget && let Err(error) = self.store.forget_message(message).await {
                 tracing::warn!(
-                    message = %message.id,
+                    message_id = %message.id,
                     error = nuncio_runtime::lifecycle::chain(&error),
                     "a message that was not published could not be forgotten"
                 );

@@ -12,8 +12,10 @@ use nuncio_runtime::config::{self, Config};
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_sender::{SenderParts, SenderSettings, SignatureHeaders};
 use nuncio_store::{Directory, Recorder, StateReader, Store};
+use nuncio_traces::Tracer;
 use nuncio_web::{PageSettings, Rates, SignaturePrefix, WebParts};
 
+use super::Role;
 use crate::host;
 use crate::wiring::{self, Services};
 
@@ -30,29 +32,33 @@ pub(super) struct Parts<'a> {
     recorder: Recorder,
     clock: Clock,
     dice: Dice,
+    tracer: Tracer,
     name: String,
 }
 
 impl<'a> Parts<'a> {
     pub(super) fn new(
+        role: Role,
         config: &'a Config,
         life: &'a Lifecycle,
         services: &'a Services,
         broker: Broker,
         store: Store,
-    ) -> Self {
-        let dice = Dice::system();
-        Self {
+    ) -> anyhow::Result<Self> {
+        let (clock, dice) = (Clock::system(), Dice::system());
+        let name = host::member_name(&dice);
+        Ok(Self {
             config,
             life,
             services,
             recorder: Recorder::start(store.clone(), &services.tracker, services.stop.clone()),
             store,
             broker,
-            clock: Clock::system(),
-            name: host::member_name(&dice),
+            tracer: wiring::tracer(config, &role.to_string(), &name, (&clock, &dice), services)?,
+            clock,
+            name,
             dice,
-        }
+        })
     }
 
     pub(super) fn web(&self, directory: &Directory) -> anyhow::Result<WebParts> {
@@ -63,6 +69,7 @@ impl<'a> Parts<'a> {
             producer: Producer::on(self.broker.clone(), config.max_payload, CONFIRM_WITHIN),
             clock: self.clock.clone(),
             dice: self.dice.clone(),
+            tracer: self.tracer.clone(),
             lifecycle: self.life.clone(),
             settings: nuncio_web::Settings {
                 namespace: config.namespace.clone(),
@@ -96,6 +103,7 @@ impl<'a> Parts<'a> {
             recorder: self.recorder.clone(),
             clock: self.clock.clone(),
             dice: self.dice.clone(),
+            tracer: self.tracer.clone(),
             life: self.life.clone(),
             name: self.name.clone(),
             payload_bytes_max: self.config.max_payload,
@@ -119,6 +127,7 @@ impl<'a> Parts<'a> {
             http: wiring::http_client(config)?,
             clock: self.clock.clone(),
             dice: self.dice.clone(),
+            tracer: self.tracer.clone(),
             life: self.life.clone(),
             id: SenderId::new(&self.name),
             settings: SenderSettings {
