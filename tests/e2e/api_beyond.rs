@@ -75,6 +75,27 @@ async fn a_paused_endpoint_keeps_its_messages_and_gets_them_once_it_is_resumed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn since_when_an_endpoint_only_fails_is_told_until_it_succeeds() {
+    let (_nuncio, api, receiver, app) = started().await;
+    receiver.answer("/f", [Answer::status(500)]);
+    let endpoint = api.create_endpoint(&app, &receiver.url("/f")).await.unwrap();
+    let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/backlog");
+    let told = async || api.read(&path).await.unwrap()["failingSince"].clone();
+    assert_eq!(told().await, Value::Null, "nothing was sent yet");
+    api.create_message(&app, "a", &json!({ "n": 0 })).await.unwrap();
+    eventually("the failure to be told", SHORT, || async {
+        told().await.is_string().then_some(())
+    })
+    .await;
+    receiver.answer("/f", [Answer::ok()]);
+    api.create_message(&app, "a", &json!({ "n": 1 })).await.unwrap();
+    eventually("the success to end it", SHORT, || async {
+        told().await.is_null().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_is_told_why_each_endpoint_did_or_did_not_get_a_message() {
     let (_nuncio, api, receiver, app) = started().await;
     let of = |path: &str, field: &str, value: Value| {

@@ -84,6 +84,10 @@ struct BacklogOut {
     consumed: bool,
     /// Whether it is paused.
     paused: bool,
+    /// Since when it only fails; null when it does not. While it does, it is tried one delivery at a time.
+    #[serde(with = "crate::api::time::optional")]
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    failing_since: Option<UnixMillis>,
 }
 
 impl BacklogOut {
@@ -96,6 +100,7 @@ impl BacklogOut {
             drain_estimate_seconds: backlog.drain().map(|drain| drain.as_secs_f64()),
             consumed: backlog.consumed,
             paused: backlog.paused,
+            failing_since: backlog.failing_since,
         }
     }
 }

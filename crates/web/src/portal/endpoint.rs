@@ -178,10 +178,11 @@ async fn load_live(
         let at = serde_urlencoded::to_string([("at", iterator)]).unwrap_or_default();
         format!("/portal/endpoints/{}?{}&{at}", endpoint.id, filter.query())
     });
+    let failing = backlog.as_ref().and_then(|backlog| backlog.failing_since);
     Ok(Live {
         csrf: visitor.csrf.clone(),
         can: visitor.can,
-        head: Head::of(endpoint),
+        head: Head::of(endpoint).failing(failing, now),
         figures: Figures {
             rate: rate(all.succeeded, all.failed),
             attempts: count(all.succeeded + all.failed),

@@ -100,7 +100,7 @@ fn line(endpoint: &Endpoint, glance: &Glance, now: nuncio_domain::UnixMillis) ->
     let buckets = buckets(&glance.hours, Span::Day, now);
     let total = total(&buckets);
     Line {
-        head: Head::of(endpoint),
+        head: Head::of(endpoint).failing(glance.failing_since, now),
         rate: rate(total.succeeded, total.failed),
         bad: total.failed * 10 > total.succeeded + total.failed,
         spark: Sparkline::of(&buckets),
@@ -145,10 +145,32 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_endpoint_that_only_fails_for_more_than_a_moment_says_so() {
+        let glance = |since: Option<i64>| Glance {
+            hours: BTreeMap::new(),
+            depth: None,
+            failing_since: since.map(UnixMillis),
+        };
+        let now = UnixMillis(100_000);
+        let text = |endpoint: &Endpoint, since| line(endpoint, &glance(since), now).head.badge.text;
+        let active = hostile();
+        assert_eq!(text(&active, None), "Active");
+        assert_eq!(text(&active, Some(40_001)), "Active");
+        assert_eq!(text(&active, Some(40_000)), "Failing");
+        let since = UnixMillis(0);
+        let paused = Endpoint {
+            state: EndpointState::Paused { since },
+            ..active
+        };
+        assert_eq!(text(&paused, Some(0)), "Paused");
+    }
+
+    #[test]
     fn what_customers_wrote_is_text() {
         let glance = Glance {
             hours: BTreeMap::new(),
             depth: Some(3),
+            failing_since: None,
         };
         let page = ListPage {
             shell: Shell::bare(Place::Portal, "<svg onload=alert(0)>"),

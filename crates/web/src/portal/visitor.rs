@@ -3,10 +3,11 @@
 //! Guarantees that a session that was ended, or whose app is gone, is none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use nuncio_domain::{App, Endpoint};
+use nuncio_domain::{App, Endpoint, UnixMillis};
 
 use crate::look::Look;
 use crate::page::Web;
@@ -15,6 +16,9 @@ use crate::page::form::Session;
 use crate::page::shell::{Place, Shell};
 use crate::token::{AppGrant, Capability, Scope, Verified};
 use crate::usecase::refusal::Refusal;
+
+/// How long an endpoint only fails before its pages speak of it.
+const HICCUP: Duration = Duration::from_secs(60);
 
 const TABS: [(&str, &str); 3] = [
     ("/portal/endpoints", "Endpoints"),
@@ -133,6 +137,8 @@ pub(super) struct Head {
     pub(super) why: Option<&'static str>,
     pub(super) paused: bool,
     pub(super) disabled: bool,
+    /// Whether it only fails.
+    pub(super) failing: bool,
     pub(super) since: Option<crate::page::part::When>,
 }
 
@@ -154,7 +160,20 @@ impl Head {
             why,
             paused: endpoint.is_paused(),
             disabled: endpoint.is_disabled(),
+            failing: false,
             since: since.map(When::relative),
         }
+    }
+
+    /// The same of an endpoint that only fails since then, once that is more than a hiccup.
+    pub(super) fn failing(mut self, since: Option<UnixMillis>, now: UnixMillis) -> Self {
+        use crate::page::part::{Badge, When};
+        if let Some(since) = since.filter(|since| self.why.is_none() && now.since(*since) >= HICCUP) {
+            self.failing = true;
+            self.badge = Badge::new("bad", "Failing", "");
+            self.why = Some("Every attempt has failed; it is tried one delivery at a time");
+            self.since = Some(When::relative(since));
+        }
+        self
     }
 }

@@ -71,6 +71,8 @@ pub struct Backlog {
     pub consumed: bool,
     /// Whether it is paused.
     pub paused: bool,
+    /// Since when it only fails; nothing when it does not. Its breaker then lets few attempts through.
+    pub failing_since: Option<UnixMillis>,
 }
 
 impl Backlog {
@@ -175,6 +177,7 @@ impl UseCases {
         let endpoint = self.endpoint(app, id_or_uid).await?;
         let now = self.now();
         let depth = broker(self.operator.backlog(&endpoint.id).await)?;
+        let failing_since = store(self.store.failing_since(&app.id, &endpoint.id).await)?;
         let everything = UnixMillis(i64::MAX / 2);
         let unfinished = store(
             self.store
@@ -209,6 +212,7 @@ impl UseCases {
             rate: attempts.items.len() as f64 / span.as_secs_f64(),
             consumed: depth.is_some_and(|depth| depth.consumers > 0),
             paused: endpoint.is_paused(),
+            failing_since,
         })
     }
 
@@ -340,6 +344,7 @@ mod tests {
             rate,
             consumed: true,
             paused,
+            failing_since: None,
         }
     }
 

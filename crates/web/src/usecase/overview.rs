@@ -28,6 +28,8 @@ pub struct Glance {
     pub hours: BTreeMap<UnixMillis, Counts>,
     /// What waits in its queue; nothing while the broker cannot tell.
     pub depth: Option<u64>,
+    /// Since when it only fails; nothing when it does not.
+    pub failing_since: Option<UnixMillis>,
 }
 
 /// How the pipeline as a whole stands.
@@ -82,9 +84,10 @@ impl UseCases {
         until: UnixMillis,
     ) -> Outcome<Vec<Glance>> {
         let asked = stream::iter(endpoints.iter().cloned()).map(|endpoint| async move {
-            let (hours, depth) = tokio::join!(
+            let (hours, depth, failing) = tokio::join!(
                 self.hourly(&endpoint.app_id, &endpoint.id, since, until),
-                self.operator.backlog(&endpoint.id)
+                self.operator.backlog(&endpoint.id),
+                self.store.failing_since(&endpoint.app_id, &endpoint.id)
             );
             let depth = match depth {
                 Ok(depth) => Some(depth.map_or(0, |depth| u64::from(depth.messages))),
@@ -97,7 +100,11 @@ impl UseCases {
                     None
                 }
             };
-            hours.map(|hours| Glance { hours, depth })
+            Ok(Glance {
+                hours: hours?,
+                depth,
+                failing_since: store(failing)?,
+            })
         });
         let glances: Vec<_> = asked.buffered(SIDE_BY_SIDE).collect().await;
         glances.into_iter().collect()
