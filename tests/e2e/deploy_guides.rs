@@ -39,6 +39,14 @@ async fn the_commands_of_the_guides_do_what_they_say() {
     };
     assert!(portal.contains("/portal#"), "{said}");
     assert!(!published.is_empty(), "{said}");
+
+    let said = run(
+        &deployment,
+        &nuncio,
+        &block(SELF_HOSTING, "## Backup and restore"),
+    )
+    .await;
+    assert!(said.contains("nothing was changed"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,6 +143,7 @@ async fn run(deployment: &Deployment, nuncio: &Nuncio, commands: &str) -> String
     let here = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(deployment.program(), here.path().join("nuncio")).unwrap();
     let mut command = Command::new("bash");
+    command.current_dir(here.path());
     command.args(["-euo", "pipefail", "-c"]);
     command.arg(commands.replace("http://127.0.0.1:8071", &nuncio.api_url()));
     for key in [

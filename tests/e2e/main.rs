@@ -11,6 +11,7 @@ mod api_svix;
 mod architecture;
 mod aside_reasons;
 mod cli;
+mod cli_backup;
 mod cli_doctor;
 mod cli_process;
 mod cli_publish;

@@ -5,8 +5,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    bench, completions, config, doctor, health, listen, manual, publish, restore, rewrap, role, set_aside,
-    token,
+    backup, bench, completions, config, doctor, health, listen, manual, publish, restore, rewrap, role,
+    set_aside, token,
 };
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
@@ -49,7 +49,16 @@ pub(crate) enum Command {
     SetAside(set_aside::SetAsideArgs),
     /// Mint an API token and print it
     Token(token::TokenArgs),
-    /// Put apps, endpoints with their secrets, and event types back that Redis has lost
+    /// Save apps, endpoints with their headers and secrets, and event types to one file
+    ///
+    /// May run beside everything else. Secrets stay sealed with the main secret, unless --plain is given. Messages and
+    /// attempts are not saved: what is under way is in RabbitMQ, and history in Redis, which both write to their disks.
+    Backup(backup::BackupArgs),
+    /// Put apps, endpoints with their secrets, and event types back, from a backup or from the journal
+    ///
+    /// Ids, uids and secrets are what they were, so that receivers notice nothing; restored endpoints are delivered to at
+    /// once. The backup is read and compared before anything is changed. Where Redis holds something else already, nothing
+    /// is done without --merge or --overwrite. Nothing is ever deleted. Running it again goes on where it was interrupted.
     Restore(restore::RestoreArgs),
     /// Seal every stored secret anew with the current main secret, after the main secret was changed
     ///

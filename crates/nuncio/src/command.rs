@@ -1,5 +1,6 @@
 //! The subcommands, one module each.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -18,6 +19,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::Context;
+
+/// Exit code after a signal.
+const EXIT_INTERRUPTED: u8 = 130;
 
 /// How long what is left on the runtime may take to go.
 const LEFTOVERS: Duration = Duration::from_millis(200);

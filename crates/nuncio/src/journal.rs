@@ -11,7 +11,7 @@ use anyhow::Context;
 use nuncio_broker::{Broker, Outgoing, Route};
 use nuncio_domain::{MessageId, UnixMillis};
 use nuncio_runtime::{Clock, Dice};
-use nuncio_store::{Restored, Store};
+use nuncio_store::{PutBack, Restored, Store};
 use nuncio_wire::Properties;
 use nuncio_wire::journal::{Configuration, JournalEntry, Replay};
 
@@ -84,7 +84,7 @@ async fn try_fill_blank(broker: &Broker, store: &Store) -> anyhow::Result<()> {
     if configuration.is_empty() {
         return Ok(());
     }
-    match store.put_back(&configuration, true).await? {
+    match store.put_back(&configuration, PutBack::IfBlank, |_| {}).await? {
         Restored::Here => tracing::warn!(
             apps = configuration.apps.len(),
             "the store held nothing: apps, endpoints and secrets were put back from the journal"

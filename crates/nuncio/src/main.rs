@@ -10,6 +10,7 @@ mod command;
 mod host;
 mod journal;
 mod output;
+mod progress;
 mod wiring;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => command::doctor::run(args),
         Command::SetAside(args) => command::set_aside::run(args),
         Command::Token(args) => command::token::run(&args),
+        Command::Backup(args) => command::backup::run(&args),
         Command::Restore(args) => command::restore::run(&args),
         Command::Rewrap(args) => command::rewrap::run(&args),
         Command::Config(args) => command::config::run(&args),

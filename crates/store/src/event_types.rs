@@ -37,6 +37,14 @@ pub struct EventType {
     pub updated_at: UnixMillis,
 }
 
+impl EventType {
+    /// Whether it is there from the start, and nobody changed it since.
+    #[must_use]
+    pub fn is_untouched_seed(&self) -> bool {
+        seeds(self.created_at).contains(self)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct EventTypeRecord {
@@ -266,7 +274,7 @@ impl Store {
         .transpose()
     }
 
-    async fn change_event_type(
+    pub(crate) async fn change_event_type(
         &self,
         action: &'static str,
         name: &EventTypeName,
@@ -287,6 +295,14 @@ fn parse(name: &str, text: &str) -> Result<EventTypeRecord, StoreError> {
             source,
         },
     })
+}
+
+/// Whether this is the record of an event type of the start that nobody changed since.
+pub(crate) fn is_untouched_seed(name: &str, record: &str) -> bool {
+    match (EventTypeName::parse(name), parse(name, record)) {
+        (Ok(name), Ok(held)) => held.extra.is_empty() && held.to_event_type(name).is_untouched_seed(),
+        _ => false,
+    }
 }
 
 /// The two event types of the first user, with the bodies that they have.

@@ -23,6 +23,7 @@
 //! | routers | [`Store::claim`], [`Store::mark_routed`], [`Recorder::record_routed`] |
 //! | senders | [`Recorder`], [`StateReader`], [`Store::heartbeat`] |
 //! | the API | [`Store::accept_message`], [`Store::list_messages`], [`Store::attempts_of_endpoint`], [`Store::begin_request`] |
+//! | backups and restoring | [`Store::app_images`], [`Store::compare_apps`], [`Store::put_back`] |
 //! | the sweeper | [`Store::apps_with_unfinished`], [`Store::unfinished_before`] |
 
 mod apps;
@@ -34,6 +35,7 @@ mod endpoints;
 mod error;
 mod event_types;
 mod idempotency;
+mod images;
 mod keys;
 mod life;
 mod link;
@@ -44,6 +46,7 @@ mod once;
 mod pace;
 mod page;
 mod recorder;
+mod restoration;
 mod script;
 mod seal;
 mod server;
@@ -61,6 +64,7 @@ pub use directory::{AppEntry, Change, Directory, DirectoryStatus, EndpointEntry,
 pub use error::{Cause, StoreError};
 pub use event_types::EventType;
 pub use idempotency::{Begun, RequestOnce, StoredResponse};
+pub use life::PutBack;
 pub use marker::UnfinishedFrom;
 pub use members::Role;
 pub use messages::{Acceptance, Deliveries, MessageFilter, StoredMessage};
@@ -68,6 +72,7 @@ pub use nuncio_wire::record::{AttemptPosition, DeliveryRecord};
 pub use once::{AcceptedOnce, Once, body_hash};
 pub use page::{Order, Page, PageRequest, Position, Start};
 pub use recorder::{Health, Record, Recorded, Recorder};
+pub use restoration::{AppStands, EventTypeStands, Stands};
 pub use seal::EndpointSecrets;
 pub use server::Server;
 pub use states::StateReader;

@@ -2,7 +2,7 @@
 //!
 //! Owns the epoch: a random word that names one life of the store, followed by the words of the lives whose contents were
 //! put into it; and the lock of whoever puts something back.
-//! Guarantees that nothing which is in the store is overwritten, and that an epoch is written only after what it speaks
+//! Guarantees that nothing which is in the store is overwritten unless that is asked for, and that an epoch is written only after what it speaks
 //! for. Refuses to know where what is put back was remembered.
 
 use std::time::Duration;
@@ -27,6 +27,30 @@ pub(crate) const APPS_A_BATCH: usize = 50;
 /// How many lives an epoch remembers.
 const LIVES_MAX: usize = 8;
 
+/// What becomes of what is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutBack {
+    /// Nothing is done once anybody began a life of the store.
+    IfBlank,
+    /// An app that is there stays as it is, with all its endpoints.
+    Missing,
+    /// What is there stays as it is; endpoints that an app lacks are added.
+    Merge,
+    /// What is there is overwritten.
+    Overwrite,
+}
+
+impl PutBack {
+    /// How the script calls it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::IfBlank | Self::Missing => "missing",
+            Self::Merge => "merge",
+            Self::Overwrite => "overwrite",
+        }
+    }
+}
+
 impl Store {
     /// Whether nothing was ever kept here, or all of it was lost.
     ///
@@ -36,24 +60,25 @@ impl Store {
         Ok(self.epoch().await?.is_none())
     }
 
-    /// Puts back what is missing, and begins a new life of the store with it. Of many processes that try, one does it at
-    /// a time. With `only_blank`, nothing is done once anybody began one.
+    /// Puts configuration back, and begins a new life of the store with it. Of many processes that try, one does it at a
+    /// time. Tells `done` how many more apps were dealt with.
     ///
     /// # Errors
     /// When Redis is away, or another process takes too long.
     pub async fn put_back(
         &self,
         configuration: &Configuration,
-        only_blank: bool,
+        how: PutBack,
+        done: impl FnMut(usize),
     ) -> Result<Restored, StoreError> {
         let token = word();
         let deadline = tokio::time::Instant::now() + LOCK;
         while tokio::time::Instant::now() < deadline {
-            if only_blank && !self.is_blank().await? {
+            if how == PutBack::IfBlank && !self.is_blank().await? {
                 return Ok(Restored::Elsewhere);
             }
             if self.lock_life(&token).await? {
-                let put = self.put_back_locked(configuration, only_blank).await;
+                let put = self.put_back_locked(configuration, how, done).await;
                 self.unlock_life(&token).await?;
                 return put;
             }
@@ -68,14 +93,16 @@ impl Store {
     async fn put_back_locked(
         &self,
         configuration: &Configuration,
-        only_blank: bool,
+        how: PutBack,
+        mut done: impl FnMut(usize),
     ) -> Result<Restored, StoreError> {
         let found = self.epoch().await?;
-        if only_blank && found.is_some() {
+        if how == PutBack::IfBlank && found.is_some() {
             return Ok(Restored::Elsewhere);
         }
         for apps in configuration.apps.chunks(APPS_A_BATCH) {
-            self.put_back_apps(apps).await?;
+            self.put_back_apps(apps, how).await?;
+            done(apps.len());
         }
         self.put_back_event_types(&configuration.event_types).await?;
         self.begin_life([found.as_deref().unwrap_or_default(), ""])
@@ -100,18 +127,39 @@ impl Store {
         crate::store::read(ACTION, values.into_iter().nth(1))
     }
 
-    /// Puts back those apps that are missing, with their endpoints and secrets.
-    pub(crate) async fn put_back_apps(&self, apps: &[AppImage]) -> Result<(), StoreError> {
+    /// Puts apps back, with their endpoints and secrets.
+    pub(crate) async fn put_back_apps(&self, apps: &[AppImage], how: PutBack) -> Result<(), StoreError> {
         let apps: Vec<(AppId, &AppImage)> = apps
             .iter()
             .filter_map(|image| Some((AppId::parse(&image.id).ok()?, image)))
             .collect();
-        let groups = apps.iter().map(|(id, image)| vec![self.put_back_cmd(id, image)]);
-        self.groups(Lane::Calls, ACTION, groups.collect()).await?;
-        let lists = apps
+        let mut lists = Vec::new();
+        if how == PutBack::Overwrite {
+            for (id, image) in &apps {
+                let uid = self.app_record(id).await?.and_then(|(_, app)| app.uid);
+                lists.extend(
+                    uid.filter(|uid| Some(uid.as_str()) != image.uid.as_deref())
+                        .map(|uid| {
+                            let mut free = redis::cmd("HDEL");
+                            free.arg(self.keys().app_uids()).arg(uid.as_str());
+                            vec![free]
+                        }),
+                );
+            }
+        }
+        let groups = apps
             .iter()
-            .flat_map(|(id, image)| self.list_groups(id, image.uid.as_deref()));
-        self.groups(Lane::Calls, ACTION, lists.collect()).await?;
+            .map(|(id, image)| vec![self.put_back_cmd(id, image, how)]);
+        let answers = self.groups(Lane::Calls, ACTION, groups.collect()).await?;
+        for ((id, image), mut answer) in apps.iter().zip(answers) {
+            let (version, is_told): (u64, bool) = crate::store::read(ACTION, answer.pop())?;
+            // Of an app that stays as it is, only the record tells its uid.
+            lists.extend(self.list_groups(id, image.uid.as_deref().filter(|_| is_told)));
+            if matches!(how, PutBack::Merge | PutBack::Overwrite) {
+                lists.push(vec![self.change_entry(id, None, version)]);
+            }
+        }
+        self.groups(Lane::Calls, ACTION, lists).await?;
         Ok(())
     }
 
@@ -126,6 +174,11 @@ impl Store {
             cmd
         });
         self.group(Lane::Calls, ACTION, group.collect()).await?;
+        self.mark_seeded().await
+    }
+
+    /// From now on, the event types of the start are not written any more.
+    pub(crate) async fn mark_seeded(&self) -> Result<(), StoreError> {
         let mut seeded = redis::cmd("SET");
         seeded.arg(self.keys().seeded()).arg("restored").arg("NX");
         self.one::<Value>(ACTION, seeded).await?;
@@ -161,7 +214,7 @@ impl Store {
         Ok(())
     }
 
-    fn put_back_cmd(&self, app: &AppId, image: &AppImage) -> redis::Cmd {
+    fn put_back_cmd(&self, app: &AppId, image: &AppImage, how: PutBack) -> redis::Cmd {
         let keys = self.keys();
         let names = [
             keys.app(app),
@@ -172,7 +225,7 @@ impl Store {
         ];
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mut cmd = script::call(&RESTORE_APP, &names);
-        cmd.arg(&image.record).arg(image.version + 1);
+        cmd.arg(how.word()).arg(&image.record).arg(image.version);
         for endpoint in &image.endpoints {
             cmd.arg(&endpoint.id).arg(&endpoint.record);
             cmd.arg(endpoint.uid.as_deref().unwrap_or_default())

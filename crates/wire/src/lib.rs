@@ -5,6 +5,7 @@
 //! unreadable input is named, never guessed at.
 //! Refuses to know connections: `broker` turns [`Properties`] into AMQP and back, `store` keeps the records.
 
+pub mod backup;
 pub mod delivery;
 pub mod event;
 pub mod headers;

@@ -30,7 +30,7 @@ use self::receiver::Receiver;
 use self::report::Report;
 use self::setup::{Api, Targets};
 use self::timeline::Timeline;
-use crate::command::{block_on, duration};
+use crate::command::{EXIT_INTERRUPTED, block_on, duration};
 use crate::output;
 
 /// How often it is looked whether all has arrived.
@@ -39,8 +39,6 @@ const LOOK: Duration = Duration::from_millis(20);
 const HANG: &str = "20s";
 /// Smallest payload that holds what an event must carry.
 const PAYLOAD_BYTES_MIN: usize = 64;
-/// Exit code after a signal.
-const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {

@@ -21,12 +21,9 @@ use nuncio_runtime::config::MainSecret;
 use nuncio_runtime::{Config, ConfigArgs, Signals, telemetry};
 
 use self::finding::{Finding, Level, Report};
-use crate::command::{block_on, duration};
+use crate::command::{EXIT_INTERRUPTED, block_on, duration};
 use crate::output;
 use crate::wiring::{self, Services};
-
-/// Exit code after a signal.
-const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {

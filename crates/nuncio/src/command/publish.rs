@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use self::input::{Given, Read, Rules, next_line};
 use self::progress::Progress;
-use crate::command::block_on;
+use crate::command::{EXIT_INTERRUPTED, block_on};
 use crate::{host, output};
 
 /// How many events are on their way at most.
@@ -37,8 +37,6 @@ const READ_AHEAD: usize = 256;
 /// How often progress is told to a terminal, and to a log.
 const TELL_TERMINAL: Duration = Duration::from_millis(500);
 const TELL_LOG: Duration = Duration::from_secs(10);
-/// Exit code after a signal.
-const EXIT_INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Args)]
 pub(crate) struct PublishArgs {

@@ -17,12 +17,10 @@ use nuncio_runtime::lifecycle::chain;
 use nuncio_runtime::{Clock, Config, ConfigArgs, Signals, telemetry};
 use serde_json::{Value, json};
 
-use crate::command::block_on;
+use crate::command::{EXIT_INTERRUPTED, block_on};
 use crate::output;
 use crate::wiring::{self, Services};
 
-/// Exit code after a signal.
-const EXIT_INTERRUPTED: u8 = 130;
 /// How long a publish may take.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 /// Events that are listed unless more are asked for.

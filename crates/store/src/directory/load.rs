@@ -12,7 +12,7 @@ use crate::apps::parse_app;
 use crate::endpoints::parse_endpoint;
 use crate::error::Cause;
 use crate::link::Lane;
-use crate::store::{Group, read};
+use crate::store::read;
 
 const ACTION: &str = "load apps and endpoints";
 /// How many apps are loaded in one round trip.
@@ -30,7 +30,7 @@ impl Directory {
         let values = self
             .shared
             .store
-            .group(Lane::Calls, ACTION, self.load_group(app))
+            .group(Lane::Calls, ACTION, self.shared.store.app_group(app))
             .await?;
         self.parse_app(app, values)
     }
@@ -38,7 +38,7 @@ impl Directory {
     /// Brings everything in line with the store: loads what is new or has another version, removes what is gone.
     pub(super) async fn reconcile(&self, epoch: &str) -> Result<(), StoreError> {
         let store = &self.shared.store;
-        let listed = self.listed_apps().await?;
+        let listed = store.app_ids().await?;
         let versions = self.versions(&listed).await?;
         let stale: Vec<AppId> = {
             let known = self.known();
@@ -50,7 +50,7 @@ impl Directory {
         };
         let mut loaded = Vec::with_capacity(stale.len());
         for apps in stale.chunks(APPS_A_BATCH) {
-            let groups = apps.iter().map(|app| self.load_group(app)).collect();
+            let groups = apps.iter().map(|app| store.app_group(app)).collect();
             let answers = store.groups(Lane::Calls, ACTION, groups).await?;
             for (app, values) in apps.iter().zip(answers) {
                 loaded.extend(self.parse_app(app, values)?);
@@ -152,23 +152,6 @@ impl Directory {
         })
     }
 
-    /// The version is read first: what is read after it is at least as new.
-    fn load_group(&self, app: &AppId) -> Group {
-        let keys = self.shared.store.keys();
-        let reads = [
-            ("GET", keys.version(app)),
-            ("GET", keys.app(app)),
-            ("HGETALL", keys.endpoints(app)),
-            ("HGETALL", keys.secrets(app)),
-        ];
-        let cmds = reads.into_iter().map(|(name, key)| {
-            let mut cmd = redis::cmd(name);
-            cmd.arg(key);
-            cmd
-        });
-        cmds.collect()
-    }
-
     fn parse_app(&self, id: &AppId, values: Vec<Value>) -> Result<Option<AppEntry>, StoreError> {
         let mut values = values.into_iter();
         let version: Option<u64> = read(ACTION, values.next())?;
@@ -233,30 +216,6 @@ impl Directory {
             record: record.into_boxed_str(),
             sealed: sealed.into_boxed_str(),
         }))
-    }
-
-    async fn listed_apps(&self) -> Result<Vec<AppId>, StoreError> {
-        const CHUNK: usize = 5_000;
-        let store = &self.shared.store;
-        let mut apps: Vec<AppId> = Vec::new();
-        loop {
-            let after = apps
-                .last()
-                .map_or_else(|| "-".to_owned(), |last| format!("({last}"));
-            let mut cmd = redis::cmd("ZRANGEBYLEX");
-            cmd.arg(store.keys().apps())
-                .arg(after)
-                .arg("+")
-                .arg("LIMIT")
-                .arg(0)
-                .arg(CHUNK);
-            let ids: Vec<String> = store.one(ACTION, cmd).await?;
-            let count = ids.len();
-            apps.extend(ids.iter().filter_map(|id| AppId::parse(id).ok()));
-            if count < CHUNK {
-                return Ok(apps);
-            }
-        }
     }
 
     async fn versions(&self, apps: &[AppId]) -> Result<Vec<Option<u64>>, StoreError> {

@@ -12,7 +12,7 @@ use nuncio_wire::journal::{AppImage, EndpointImage};
 use super::{AppEntry, Directory, DirectoryStatus};
 use crate::StoreError;
 use crate::error::Cause;
-use crate::life::{ACTION, APPS_A_BATCH, LOCK, descends, word};
+use crate::life::{ACTION, APPS_A_BATCH, LOCK, PutBack, descends, word};
 
 /// How often those who wait for another process look.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -126,7 +126,7 @@ impl Directory {
         };
         for apps in apps.chunks(APPS_A_BATCH) {
             let images: Vec<AppImage> = apps.iter().map(|entry| entry.image()).collect();
-            store.put_back_apps(&images).await?;
+            store.put_back_apps(&images, PutBack::Missing).await?;
         }
         store.put_back_event_types(&event_types).await?;
         let epoch = store
