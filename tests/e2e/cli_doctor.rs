@@ -5,6 +5,10 @@ use std::process::Stdio;
 use e2e::{Broker, Deployment, LONG, Redis, eventually, process::Signal};
 use lapin::{options::QueueDeclareOptions, types::FieldTable};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use url::Url;
 
 use crate::delivery_stage::Stage;
 
@@ -15,6 +19,15 @@ struct Found {
 }
 
 impl Found {
+    /// The level of a check of one area, or `none`.
+    fn level_in(&self, area: &str, check: &str) -> &str {
+        let checks = self.report["checks"].as_array().expect("a report has checks");
+        let found = checks
+            .iter()
+            .find(|found| found["area"] == area && found["check"] == check);
+        found.and_then(|found| found["level"].as_str()).unwrap_or("none")
+    }
+
     /// The level of a check, or `none`.
     fn level(&self, check: &str) -> &str {
         self.check(check)["level"].as_str().unwrap_or("none")
@@ -219,4 +232,76 @@ async fn servers_that_are_set_up_wrongly_are_found_out() {
         .with("NUNCIO_AMQP_URL", "amqp://127.0.0.1:1");
     let found = examine(&away, &[]).await;
     assert_eq!((found.code, found.level("connection")), (Some(2), "problem"));
+}
+
+/// The same address through a proxy that changes what the server says, in place. It ends with `proxies`.
+async fn altered(address: &str, alter: fn(&mut [u8]), proxies: &mut JoinSet<()>) -> String {
+    let mut url = Url::parse(address).expect("an address");
+    let server = format!(
+        "{}:{}",
+        url.host_str().expect("a host"),
+        url.port().expect("a port")
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    url.set_port(Some(listener.local_addr().expect("an address").port()))
+        .expect("an address that has a port");
+    proxies.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&server).await.expect("the server behind it");
+            connections.spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let saying = async {
+                    let mut chunk = vec![0; 64 * 1024];
+                    while let Ok(bytes @ 1..) = from_server.read(&mut chunk).await {
+                        alter(&mut chunk[..bytes]);
+                        if to_client.write_all(&chunk[..bytes]).await.is_err() {
+                            break;
+                        }
+                    }
+                };
+                // Whichever side ends first ends both.
+                tokio::select! {
+                    () = saying => {}
+                    _ = copy(&mut from_client, &mut to_server) => {}
+                }
+            });
+        }
+    });
+    url.to_string()
+}
+
+/// Puts `digit` after each `mark`.
+fn put_after(bytes: &mut [u8], mark: &[u8], digit: u8) {
+    for at in mark.len()..bytes.len() {
+        if bytes[..at].ends_with(mark) {
+            bytes[at] = digit;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_broker_and_clocks_that_are_apart_are_found_out() {
+    let deployment = Deployment::shared().await.unwrap();
+    let mut proxies = JoinSet::new();
+    // The first digit of its version becomes a 2: `version`, S for a long text, and the four bytes of a short length.
+    let old = |bytes: &mut [u8]| {
+        (5..12).for_each(|length| put_after(bytes, &[&b"versionS\0\0\0"[..], &[length]].concat(), b'2'))
+    };
+    let amqp = altered(deployment.setting("NUNCIO_AMQP_URL"), old, &mut proxies).await;
+    // The seconds since 1970, a text of ten digits, lose the better part of a billion.
+    let slow = |bytes: &mut [u8]| put_after(bytes, b"$10\r\n1", b'0');
+    let redis = altered(deployment.setting("NUNCIO_REDIS_URL"), slow, &mut proxies).await;
+    let found = examine(
+        &deployment
+            .with("NUNCIO_AMQP_URL", &amqp)
+            .with("NUNCIO_REDIS_URL", &redis),
+        &["--no-canary"],
+    )
+    .await;
+    assert_eq!(found.code, Some(2));
+    assert_eq!(found.level_in("amqp", "version"), "problem", "{:#}", found.report);
+    assert_eq!(found.level_in("redis", "clocks"), "problem", "{:#}", found.report);
+    assert_eq!(found.level_in("redis", "version"), "ok", "{:#}", found.report);
 }
