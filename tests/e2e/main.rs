@@ -13,6 +13,7 @@ mod aside_reasons;
 mod cli;
 mod cli_backup;
 mod cli_doctor;
+mod cli_import;
 mod cli_process;
 mod cli_publish;
 mod cli_set_aside;

@@ -5,8 +5,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    backup, bench, completions, config, doctor, health, listen, manual, publish, restore, rewrap, role,
-    set_aside, token,
+    backup, bench, completions, config, doctor, health, import, listen, manual, publish, restore, rewrap,
+    role, set_aside, token,
 };
 
 /// Webhooks out of RabbitMQ: events in, signed deliveries out, retried until they arrive
@@ -60,6 +60,8 @@ pub(crate) enum Command {
     /// once. The backup is read and compared before anything is changed. Where Redis holds something else already, nothing
     /// is done without --merge or --overwrite. Nothing is ever deleted. Running it again goes on where it was interrupted.
     Restore(restore::RestoreArgs),
+    /// Bring apps, endpoints and event types over from another webhook service
+    Import(import::ImportArgs),
     /// Seal every stored secret anew with the current main secret, after the main secret was changed
     ///
     /// Needs the new main secret as NUNCIO_MAIN_SECRET and the one before it in NUNCIO_MAIN_SECRET_EARLIER. May run

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod health;
+pub(crate) mod import;
 pub(crate) mod listen;
 pub(crate) mod manual;
 pub(crate) mod publish;

@@ -64,6 +64,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Token(args) => command::token::run(&args),
         Command::Backup(args) => command::backup::run(&args),
         Command::Restore(args) => command::restore::run(&args),
+        Command::Import(args) => command::import::run(&args),
         Command::Rewrap(args) => command::rewrap::run(&args),
         Command::Config(args) => command::config::run(&args),
         Command::Health(args) => command::health::run(&args),

@@ -20,6 +20,7 @@ pub mod endpoints;
 pub mod event_types;
 pub mod example;
 pub mod history;
+pub mod import;
 pub mod insight;
 pub mod messages;
 pub mod overview;

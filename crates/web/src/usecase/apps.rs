@@ -51,15 +51,15 @@ pub enum Upserted<T> {
     Found(T),
 }
 
-struct Checked {
-    name: String,
-    uid: Option<Uid>,
-    throttle_rate: Option<u32>,
-    metadata: BTreeMap<String, String>,
+pub(super) struct Checked {
+    pub(super) name: String,
+    pub(super) uid: Option<Uid>,
+    pub(super) throttle_rate: Option<u32>,
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
 impl AppDraft {
-    fn check(self) -> Outcome<Checked> {
+    pub(super) fn check(self) -> Outcome<Checked> {
         let mut complaints = Complaints::new();
         let checked = self.check_into(&mut complaints);
         complaints.or(Some(checked))

@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nuncio_domain::limits::CHANNELS_MAX;
-use nuncio_domain::{App, Channel, DisabledReason, Endpoint, EndpointId, EndpointState, EventTypeName, Uid};
-use nuncio_egress::{EndpointUrl, endpoint_headers};
-use nuncio_producer::EndpointChange;
+use nuncio_domain::{
+    App, AppId, Channel, DisabledReason, Endpoint, EndpointId, EndpointState, EventTypeName, Uid, UnixMillis,
+};
+use nuncio_egress::{EndpointUrl, UrlRules, endpoint_headers};
+use nuncio_producer::{EndpointChange, Operator};
 use nuncio_signing::Secret;
 use nuncio_store::{Page, PageRequest};
 use secrecy::SecretString;
@@ -83,7 +85,7 @@ pub struct EndpointPatch {
 
 /// Fields that were checked; an outer nothing leaves the field as it is.
 #[derive(Clone, Default)]
-struct Checked {
+pub(super) struct Checked {
     url: Option<String>,
     description: Option<String>,
     uid: Option<Option<Uid>>,
@@ -94,11 +96,11 @@ struct Checked {
     version: Option<u32>,
     metadata: Option<BTreeMap<String, String>>,
     headers: Option<BTreeMap<String, String>>,
-    secret: Option<Secret>,
+    pub(super) secret: Option<Secret>,
 }
 
 impl Checked {
-    fn apply(&self, endpoint: &mut Endpoint, now: nuncio_domain::UnixMillis) {
+    pub(super) fn apply(&self, endpoint: &mut Endpoint, now: UnixMillis) {
         fn set<T: Clone>(field: &mut T, value: Option<&T>) {
             if let Some(value) = value {
                 field.clone_from(value);
@@ -148,7 +150,7 @@ impl UseCases {
     /// # Errors
     /// When fields cannot be accepted.
     pub fn check_endpoint(&self, draft: EndpointDraft) -> Outcome<()> {
-        self.check_draft(draft).map(drop)
+        draft.check(&self.rules.urls).map(drop)
     }
 
     /// Adds an endpoint to the app.
@@ -156,24 +158,10 @@ impl UseCases {
     /// # Errors
     /// When fields cannot be accepted, the uid is taken, or the app has as many endpoints as it may have.
     pub async fn create_endpoint(&self, app: &App, draft: EndpointDraft) -> Outcome<Endpoint> {
-        let checked = self.check_draft(draft)?;
+        let checked = draft.check(&self.rules.urls)?;
         let now = self.now();
-        let mut endpoint = Endpoint {
-            id: self.dice.with(|mut rng| EndpointId::generate(now, &mut rng)),
-            app_id: app.id.clone(),
-            uid: None,
-            url: String::new(),
-            description: String::new(),
-            state: EndpointState::Active,
-            version: 1,
-            event_types: None,
-            channels: None,
-            throttle_rate: None,
-            headers: BTreeMap::new(),
-            metadata: BTreeMap::new(),
-            created_at: now,
-            updated_at: now,
-        };
+        let id = self.dice.with(|mut rng| EndpointId::generate(now, &mut rng));
+        let mut endpoint = blank(&app.id, id, now);
         checked.apply(&mut endpoint, now);
         let secret = checked.secret.unwrap_or_else(|| self.new_secret());
         self.declare_lane(&endpoint.id).await?;
@@ -209,7 +197,7 @@ impl UseCases {
             Ok(endpoint) => {
                 // A replacement that leaves them out takes optional fields away, but for the version.
                 draft.disabled.get_or_insert(false);
-                let checked = self.check_draft(draft)?;
+                let checked = draft.check(&self.rules.urls)?;
                 self.change_endpoint(app, endpoint, checked)
                     .await
                     .map(Upserted::Found)
@@ -233,7 +221,7 @@ impl UseCases {
         patch: EndpointPatch,
     ) -> Outcome<Endpoint> {
         let endpoint = self.endpoint(app, id_or_uid).await?;
-        let checked = self.check_patch(patch)?;
+        let checked = patch.check(&self.rules.urls)?;
         self.change_endpoint(app, endpoint, checked).await
     }
 
@@ -340,101 +328,126 @@ impl UseCases {
 
     /// Tells what happened to an endpoint. What happened, happened: a broker that is away does not undo it.
     pub(crate) async fn tell(&self, app: &App, endpoint: &Endpoint, change: EndpointChange) {
-        let trigger = match change {
-            EndpointChange::Disabled => Some(DisabledReason::Manual.as_str()),
-            _ => None,
-        };
-        let event = change.event(app, endpoint, None, trigger);
-        if let Err(error) = self.operator.announce(event.kind, event.body.into()).await {
-            tracing::warn!(
-                endpoint = %endpoint.id,
-                kind = change.kind(),
-                error = nuncio_runtime::lifecycle::chain(&error),
-                "an operational event could not be published"
-            );
-        }
+        tell(&self.operator, app, endpoint, change).await;
     }
+}
 
-    fn check_draft(&self, draft: EndpointDraft) -> Outcome<Checked> {
-        let mut complaints = Complaints::new();
-        let metadata = draft.metadata;
+impl EndpointDraft {
+    /// The fields, checked.
+    pub(super) fn check(self, urls: &UrlRules) -> Outcome<Checked> {
         let patch = EndpointPatch {
-            url: Some(draft.url),
-            description: Some(draft.description),
-            uid: Some(draft.uid),
-            disabled: draft.disabled,
-            event_types: draft.event_types.map(Some),
-            filter_types: Some(draft.filter_types),
-            channels: Some(draft.channels),
-            throttle_rate: draft.throttle_rate.map(Some),
-            rate_limit: Some(draft.rate_limit),
-            version: draft.version,
-            metadata: Some(metadata),
-            headers: draft.headers,
-            secret: draft.secret,
+            url: Some(self.url),
+            description: Some(self.description),
+            uid: Some(self.uid),
+            disabled: self.disabled,
+            event_types: self.event_types.map(Some),
+            filter_types: Some(self.filter_types),
+            channels: Some(self.channels),
+            throttle_rate: self.throttle_rate.map(Some),
+            rate_limit: Some(self.rate_limit),
+            version: self.version,
+            metadata: Some(self.metadata),
+            headers: self.headers,
+            secret: self.secret,
         };
-        let checked = self.check_fields(&mut complaints, patch);
-        complaints.or(Some(checked))
+        patch.check(urls)
     }
+}
 
-    fn check_patch(&self, patch: EndpointPatch) -> Outcome<Checked> {
+impl EndpointPatch {
+    fn check(self, urls: &UrlRules) -> Outcome<Checked> {
         let mut complaints = Complaints::new();
-        let checked = self.check_fields(&mut complaints, patch);
+        let checked = self.check_into(&mut complaints, urls);
         complaints.or(Some(checked))
     }
 
-    fn check_fields(&self, complaints: &mut Complaints, patch: EndpointPatch) -> Checked {
-        let url = patch
-            .url
-            .and_then(|url| match EndpointUrl::parse(&url, &self.rules.urls) {
-                Ok(url) => Some(url.as_str().to_owned()),
-                Err(error) => {
-                    complaints.add("url", error.kind(), error);
-                    None
-                }
-            });
-        if let Some(description) = &patch.description {
+    fn check_into(self, complaints: &mut Complaints, urls: &UrlRules) -> Checked {
+        let url = self.url.and_then(|url| match EndpointUrl::parse(&url, urls) {
+            Ok(url) => Some(url.as_str().to_owned()),
+            Err(error) => {
+                complaints.add("url", error.kind(), error);
+                None
+            }
+        });
+        if let Some(description) = &self.description {
             check::text(complaints, "description", description, true);
         }
-        if let Some(metadata) = &patch.metadata {
+        if let Some(metadata) = &self.metadata {
             check::metadata(complaints, "metadata", metadata);
         }
-        let version = patch.version.and_then(|version| {
+        let version = self.version.and_then(|version| {
             let version = u16::try_from(version).ok().filter(|version| *version > 0);
             if version.is_none() {
                 complaints.add("version", VALUE, "must be from 1 to 65535");
             }
             version.map(u32::from)
         });
-        if let Some(headers) = &patch.headers {
+        if let Some(headers) = &self.headers {
             check_headers(complaints, headers);
         }
         let most = check::FILTER_TYPES_MAX;
-        let types = patch
+        let types = self
             .event_types
             .map(|types| check::names(complaints, "eventTypes", types.as_deref(), most));
-        let older_types = patch
+        let older_types = self
             .filter_types
             .map(|types| check::names(complaints, "filterTypes", types.as_deref(), most));
         Checked {
             url,
             version,
-            description: patch.description,
-            uid: patch
+            description: self.description,
+            uid: self
                 .uid
                 .map(|uid| check::uid(complaints, "uid", uid.as_deref(), EndpointId::PREFIX)),
-            disabled: patch.disabled,
+            disabled: self.disabled,
             event_types: types.or(older_types),
-            channels: patch
+            channels: self
                 .channels
                 .map(|channels| check::names(complaints, "channels", channels.as_deref(), CHANNELS_MAX)),
-            throttle_rate: check::rate_patches(complaints, patch.throttle_rate, patch.rate_limit),
-            metadata: patch.metadata,
-            headers: patch.headers,
-            secret: patch
+            throttle_rate: check::rate_patches(complaints, self.throttle_rate, self.rate_limit),
+            metadata: self.metadata,
+            headers: self.headers,
+            secret: self
                 .secret
                 .and_then(|secret| complaints.keep("secret", VALUE, Secret::parse(&secret))),
         }
+    }
+}
+
+/// Tells what happened to an endpoint.
+pub(super) async fn tell(operator: &Operator, app: &App, endpoint: &Endpoint, change: EndpointChange) {
+    let trigger = match change {
+        EndpointChange::Disabled => Some(DisabledReason::Manual.as_str()),
+        _ => None,
+    };
+    let event = change.event(app, endpoint, None, trigger);
+    if let Err(error) = operator.announce(event.kind, event.body.into()).await {
+        tracing::warn!(
+            endpoint = %endpoint.id,
+            kind = change.kind(),
+            error = nuncio_runtime::lifecycle::chain(&error),
+            "an operational event could not be published"
+        );
+    }
+}
+
+/// An endpoint that nothing was said of yet.
+pub(super) fn blank(app: &AppId, id: EndpointId, now: UnixMillis) -> Endpoint {
+    Endpoint {
+        id,
+        app_id: app.clone(),
+        uid: None,
+        url: String::new(),
+        description: String::new(),
+        state: EndpointState::Active,
+        version: 1,
+        event_types: None,
+        channels: None,
+        throttle_rate: None,
+        headers: BTreeMap::new(),
+        metadata: BTreeMap::new(),
+        created_at: now,
+        updated_at: now,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use nuncio_domain::EventTypeName;
+use nuncio_domain::{EventTypeName, UnixMillis};
 use nuncio_store::{EventType, Page, PageRequest};
 use serde_json::{Map, Value};
 
@@ -195,19 +195,7 @@ impl UseCases {
     }
 
     async fn insert_event_type(&self, name: EventTypeName, draft: &EventTypeDraft) -> Outcome<EventType> {
-        let now = self.now();
-        let mut event_type = EventType {
-            name,
-            description: String::new(),
-            archived: false,
-            deprecated: false,
-            schemas: None,
-            feature_flag: None,
-            group_name: None,
-            enforce_schema: false,
-            created_at: now,
-            updated_at: now,
-        };
+        let mut event_type = blank(name, self.now());
         apply(draft, &mut event_type);
         store(self.store.create_event_type(&event_type).await)?;
         self.catalogue.0.invalidate(&event_type.name).await;
@@ -267,8 +255,24 @@ fn is_shown(event_type: &EventType, flags: Option<&[String]>) -> bool {
     }
 }
 
+/// An event type that nothing was said of yet.
+pub(super) fn blank(name: EventTypeName, now: UnixMillis) -> EventType {
+    EventType {
+        name,
+        description: String::new(),
+        archived: false,
+        deprecated: false,
+        schemas: None,
+        feature_flag: None,
+        group_name: None,
+        enforce_schema: false,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
 /// The same draft, taking away what it leaves out.
-fn all_of(draft: EventTypeDraft) -> EventTypeDraft {
+pub(super) fn all_of(draft: EventTypeDraft) -> EventTypeDraft {
     EventTypeDraft {
         description: Some(draft.description.unwrap_or_default()),
         archived: Some(draft.archived.unwrap_or(false)),
@@ -281,7 +285,7 @@ fn all_of(draft: EventTypeDraft) -> EventTypeDraft {
     }
 }
 
-fn apply(draft: &EventTypeDraft, event_type: &mut EventType) {
+pub(super) fn apply(draft: &EventTypeDraft, event_type: &mut EventType) {
     fn set<T: Clone>(field: &mut T, value: Option<&T>) {
         if let Some(value) = value {
             field.clone_from(value);
@@ -302,7 +306,7 @@ fn apply(draft: &EventTypeDraft, event_type: &mut EventType) {
     set(&mut event_type.enforce_schema, draft.enforce_schema.as_ref());
 }
 
-fn check_draft(complaints: &mut Complaints, draft: &EventTypeDraft) {
+pub(super) fn check_draft(complaints: &mut Complaints, draft: &EventTypeDraft) {
     if let Some(description) = &draft.description {
         check::text(complaints, "description", description, true);
     }
