@@ -43,6 +43,7 @@ mod portal;
 mod portal_browser;
 mod retry_ladder;
 mod retry_outcomes;
+mod rolling;
 mod scale_backlog;
 mod scale_ledger;
 mod scale_load;

@@ -1,5 +1,7 @@
 //! One trace from the publisher to every attempt, told to a collector and to the log, and never in the way.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use e2e::collector::{Collector, Exported};
 use e2e::{Answer, Event, LONG, Received, eventually};
 use lapin::types::{AMQPValue, LongString};

@@ -37,6 +37,10 @@ fn main() -> ExitCode {
         output::complain("failed to install the TLS provider: another one is installed");
         return ExitCode::FAILURE;
     }
+    #[cfg(feature = "failpoints")]
+    if std::env::var_os("NEXT_WIRE").is_some() {
+        nuncio_wire::next::go_ahead();
+    }
     match run(line.command) {
         Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -129,7 +129,6 @@ pub async fn run(parts: SenderParts) -> Result<(), BrokerError> {
         paces: pace::Paces::default(),
         parts,
     });
-    lanes::run(Arc::clone(&shared), members).await;
-    membership::leave(&shared.parts).await;
+    lanes::run(shared, members).await;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Membership: which senders are alive.
 //!
 //! Owns this sender's heartbeat and the list that assignment is computed from. While Redis is away the last list holds:
-//! nobody gives up lanes because the record is away.
+//! nobody gives up lanes because the record is away. A sender that is told to stop leaves at once, not when it has
+//! finished: the others take its lanes over while it finishes what it had begun.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// The live senders, this one among them, in the order of their names.
 pub(crate) type Members = watch::Receiver<Arc<[SenderId]>>;
 
-/// Joins the senders and keeps saying so until told to stop.
+/// Joins the senders and keeps saying so until told to stop; then leaves them.
 pub(crate) async fn join(parts: &SenderParts) -> Members {
     let alone: Arc<[SenderId]> = Arc::from([parts.id.clone()]);
     let first = beat(parts).await.unwrap_or(alone);
@@ -32,7 +33,7 @@ pub(crate) async fn join(parts: &SenderParts) -> Members {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = parts_of_task.life.soft.cancelled() => return,
+                () = parts_of_task.life.soft.cancelled() => break,
                 _ = ticks.tick() => {}
             }
             if let Some(now) = beat(&parts_of_task).await {
@@ -47,12 +48,13 @@ pub(crate) async fn join(parts: &SenderParts) -> Members {
             }
             metrics::gauge!("nuncio_sender_members").set(tell.borrow().len() as f64);
         }
+        // Only here, where no heartbeat can come after it.
+        leave(&parts_of_task).await;
     });
     members
 }
 
-/// Leaves, so that the others take over at once.
-pub(crate) async fn leave(parts: &SenderParts) {
+async fn leave(parts: &SenderParts) {
     if let Err(error) = parts.store.leave(Role::Sender, parts.id.as_str()).await {
         tracing::warn!(
             error = chain(&error),

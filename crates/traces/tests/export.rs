@@ -1,5 +1,7 @@
 //! The export against collectors that take, refuse, and are away.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 

@@ -7,10 +7,11 @@
 use nuncio_domain::{AppId, AttemptNumber, EventTypeName, MessageId, Series, Trigger, UnixMillis};
 
 use crate::headers::{self, HeaderValue, Headers, Properties};
+use crate::next;
 use crate::trace::{SpanId, TraceContext, TraceParent};
 
 /// The envelope version that this code writes.
-const VERSION: i64 = 1;
+const VERSION: u8 = 1;
 /// Headers that this version knows, and those that the broker adds on the way.
 const KNOWN: [&str; 15] = [
     headers::VERSION,
@@ -153,7 +154,10 @@ impl DeliveryEnvelope {
             content_type: Some("application/json".to_owned()),
             headers: self.unknown.clone(),
         };
-        properties.put_int(headers::VERSION, VERSION);
+        properties.put_int(headers::VERSION, i64::from(next::version(VERSION)));
+        for (name, text) in next::fields() {
+            properties.put_text(name, text);
+        }
         properties.put_int(headers::ATTEMPT, i64::from(self.attempt.number()));
         properties.put_int(headers::CREATED, self.created_at.0);
         if self.trigger == Trigger::Manual {

@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod event;
 pub mod headers;
 pub mod journal;
+pub mod next;
 pub mod operation;
 pub mod payload;
 pub mod record;

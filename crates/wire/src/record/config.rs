@@ -9,8 +9,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::RecordError;
+use crate::next;
 
 const VERSION: u8 = 1;
+
+fn extra() -> Map<String, Value> {
+    next::fields()
+        .map(|(name, text)| (name.to_owned(), text.into()))
+        .collect()
+}
 
 fn is_zero(number: &u32) -> bool {
     *number == 0
@@ -40,14 +47,14 @@ impl AppRecord {
     #[must_use]
     pub fn new(app: &App) -> Self {
         Self {
-            v: VERSION,
+            v: next::version(VERSION),
             uid: app.uid.as_ref().map(|uid| uid.as_str().to_owned()),
             name: app.name.clone(),
             throttle_rate: app.throttle_rate,
             metadata: app.metadata.clone(),
             created_at: app.created_at.0,
             updated_at: app.updated_at.0,
-            extra: Map::new(),
+            extra: extra(),
         }
     }
 
@@ -55,7 +62,7 @@ impl AppRecord {
     #[must_use]
     pub fn updated(self, app: &App) -> Self {
         Self {
-            v: self.v.max(VERSION),
+            v: self.v.max(next::version(VERSION)),
             extra: self.extra,
             ..Self::new(app)
         }
@@ -141,7 +148,7 @@ impl EndpointRecord {
             EndpointState::Disabled { since, reason } => ("disabled", Some(since.0), Some(reason.as_str())),
         };
         Self {
-            v: VERSION,
+            v: next::version(VERSION),
             uid: endpoint.uid.as_ref().map(|uid| uid.as_str().to_owned()),
             url: endpoint.url.clone(),
             description: endpoint.description.clone(),
@@ -162,7 +169,7 @@ impl EndpointRecord {
             metadata: endpoint.metadata.clone(),
             created_at: endpoint.created_at.0,
             updated_at: endpoint.updated_at.0,
-            extra: Map::new(),
+            extra: extra(),
         }
     }
 
@@ -176,7 +183,7 @@ impl EndpointRecord {
             (new.state, new.since, new.reason)
         };
         Self {
-            v: self.v.max(VERSION),
+            v: self.v.max(next::version(VERSION)),
             state,
             since,
             reason,
