@@ -7,6 +7,7 @@ mod api;
 mod bare;
 mod neighbours;
 mod pages;
+mod senders;
 mod throughput;
 
 use anyhow::Result;
@@ -32,6 +33,8 @@ pub(crate) enum Scenario {
     Hot,
     Hanging,
     Endpoints1000,
+    Horizontal,
+    Throttled,
     BareAtTheEnd,
     Flood,
     Endpoints10000,
@@ -39,7 +42,7 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Bare,
         Self::BareVariants,
         Self::One,
@@ -56,6 +59,8 @@ impl Scenario {
         Self::Hot,
         Self::Hanging,
         Self::Endpoints1000,
+        Self::Horizontal,
+        Self::Throttled,
         Self::BareAtTheEnd,
         Self::Flood,
         Self::Endpoints10000,
@@ -80,6 +85,8 @@ impl Scenario {
             Self::Hot => "hot",
             Self::Hanging => "hanging",
             Self::Endpoints1000 => "endpoints-1000",
+            Self::Horizontal => "horizontal",
+            Self::Throttled => "throttled",
             Self::Flood => "flood",
             Self::Endpoints10000 => "endpoints-10000",
             Self::Listing => "listing",
@@ -108,6 +115,8 @@ impl Scenario {
             Self::Hot => neighbours::hot(bench).await,
             Self::Hanging => neighbours::hanging(bench).await,
             Self::Endpoints1000 => throughput::endpoints(bench, "1,000 endpoints", 1_000).await,
+            Self::Horizontal => senders::horizontal(bench).await,
+            Self::Throttled => senders::throttled(bench).await,
             Self::Flood => neighbours::flood(bench).await,
             Self::Endpoints10000 => throughput::endpoints(bench, "10,000 endpoints", 10_000).await,
             Self::Listing => api::listing(bench).await,

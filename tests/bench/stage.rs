@@ -56,10 +56,26 @@ impl Servers {
         })
     }
 
-    /// Starts the roles and creates `apps` × `endpoints`, each at a lane of its own at `receiver`.
+    /// The default settings but for one.
+    pub(crate) fn with(&self, key: &str, value: &str) -> Deployment {
+        self.deployment.clone().with(key, value)
+    }
+
+    /// Starts the roles with default settings and creates `apps` × `endpoints`, each at a lane of its own at `receiver`.
     pub(crate) async fn open(&self, receiver: &Addresses, apps: usize, endpoints: usize) -> Result<Stage> {
+        self.open_on(self.deployment.clone(), receiver, apps, endpoints)
+            .await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn open_on(
+        &self,
+        deployment: Deployment,
+        receiver: &Addresses,
+        apps: usize,
+        endpoints: usize,
+    ) -> Result<Stage> {
         self.redis.command(&["FLUSHALL"]).await?;
-        let deployment = self.deployment.clone();
         let (api, router, sender) = tokio::try_join!(
             deployment.start("api"),
             deployment.start("router"),
