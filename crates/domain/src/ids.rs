@@ -17,6 +17,8 @@ use crate::UnixMillis;
 const SUFFIX_BYTES_MAX: usize = 64;
 /// Bytes of a KSUID that are not its time.
 const PAYLOAD_BYTES: usize = 15;
+/// The first moment that a KSUID can tell: in an id it means that no time is told.
+const NO_TIME: UnixMillis = UnixMillis(svix_ksuid::KSUID_EPOCH * 1_000);
 
 /// Why a text is not an id of the kind asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,11 +74,11 @@ macro_rules! id {
                 &self.0
             }
 
-            /// When the id was made, if what follows the prefix is a KSUID.
+            /// When the id was made, if what follows the prefix is a KSUID that tells a time.
             #[must_use]
             pub fn made_at(&self) -> Option<UnixMillis> {
                 let ksuid = KsuidMs::from_base62(self.0.strip_prefix($prefix)?).ok()?;
-                Some(UnixMillis(ksuid.timestamp_millis()))
+                Some(UnixMillis(ksuid.timestamp_millis())).filter(|at| *at != NO_TIME)
             }
         }
 
@@ -125,16 +127,17 @@ id!(
 );
 
 impl MessageId {
-    /// The id of the message that an app's event with a caller's own id becomes: the same for the same arguments, on
-    /// every router and after every redelivery.
+    /// The id of the message that an app's event with a caller's own id becomes: the same on every router, after every
+    /// redelivery, and when the event is published again, also where nobody remembers the first time. So there is no
+    /// time in it: what would have to be remembered to be told again is not told.
     #[must_use]
-    pub fn derived(app: &AppId, event_id: &str, at: UnixMillis) -> Self {
+    pub fn derived(app: &AppId, event_id: &str) -> Self {
         let digest = Sha256::new()
             .chain_update(app.as_str())
             .chain_update([0])
             .chain_update(event_id)
             .finalize();
-        Self(format!("{}{}", Self::PREFIX, ksuid(at, &digest[..PAYLOAD_BYTES])).into())
+        Self(format!("{}{}", Self::PREFIX, ksuid(NO_TIME, &digest[..PAYLOAD_BYTES])).into())
     }
 }
 
@@ -179,20 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_id_depends_on_app_and_event_id_alone() {
-        let at = UnixMillis(1_700_000_000_000);
+    fn a_derived_id_depends_on_app_and_event_id_alone_and_tells_no_time() {
         let (a, b) = (AppId::parse("app_a").unwrap(), AppId::parse("app_b").unwrap());
-        assert_eq!(
-            MessageId::derived(&a, "order-1", at),
-            MessageId::derived(&a, "order-1", at)
-        );
-        assert_ne!(
-            MessageId::derived(&a, "order-1", at),
-            MessageId::derived(&b, "order-1", at)
-        );
-        assert_ne!(
-            MessageId::derived(&a, "order-1", at),
-            MessageId::derived(&a, "order-2", at)
-        );
+        let id = MessageId::derived(&a, "order-1");
+        assert_eq!(id, MessageId::derived(&a, "order-1"));
+        assert_ne!(id, MessageId::derived(&b, "order-1"));
+        assert_ne!(id, MessageId::derived(&a, "order-2"));
+        assert_eq!(id.made_at(), None);
+        assert_eq!(MessageId::parse(id.as_str()), Ok(id));
     }
 }

@@ -27,9 +27,6 @@ use crate::{PUBLISH_PATIENCE, Shared};
 
 /// How far a publisher's time may be off before the router's own is taken.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3_600);
-/// The time in an id that is derived from a publisher's own is no finer than this, unless the publisher says the time. The
-/// id is then most likely the same when the event comes again, even if the record of the first time was lost.
-const DERIVED_ID_MILLIS: i64 = 3_600_000;
 /// How often a claim is repeated because the app changed meanwhile.
 const CLAIM_ROUNDS_MAX: usize = 5;
 /// How long an event waits before it goes back when Redis is needed and away.
@@ -64,6 +61,8 @@ struct Work {
     coalesce: Option<CoalesceKey>,
     /// Whether the record knows of it; it does not when Redis is away.
     claimed: bool,
+    /// Whether it may have been fanned out before, so that senders are to look before they post.
+    again: bool,
 }
 
 /// Routes a batch; returns what was fanned out, to be marked and acknowledged. The rest was set aside or returned.
@@ -145,10 +144,7 @@ fn work(shared: &Shared, received: Received, event: IncomingEvent, app: Arc<AppE
     let created_at = stated.unwrap_or(now);
     let id = match (event.message_id, &event.event_id) {
         (Some(id), _) => id,
-        (None, Some(event_id)) => {
-            let at = stated.unwrap_or(UnixMillis(now.0 - now.0.rem_euclid(DERIVED_ID_MILLIS)));
-            MessageId::derived(&app.app.id, event_id, at)
-        }
+        (None, Some(event_id)) => MessageId::derived(&app.app.id, event_id),
         (None, None) => parts
             .dice
             .with(|mut rng| MessageId::generate(created_at, &mut rng)),
@@ -176,6 +172,7 @@ fn work(shared: &Shared, received: Received, event: IncomingEvent, app: Arc<AppE
             .of(&message.event_type)
             .and_then(|field| about(&message, field, &received.body)),
         claimed: false,
+        again: received.redelivered,
         received,
         app,
         message,
@@ -304,6 +301,7 @@ async fn sort(shared: &Shared, works: Vec<Work>, claimed: Vec<Claimed>, fresh: &
             Claimed::Again(id) => {
                 work.message.id = id;
                 work.claimed = true;
+                work.again = true;
                 fresh.push(work);
             }
             Claimed::Duplicate => {
@@ -377,6 +375,9 @@ async fn fan_out(shared: &Shared, mut work: Work) -> Option<Work> {
     let mut properties = envelope.write();
     if let Some(event_id) = &message.event_id {
         properties.put_text(headers::EVENT_ID, event_id.clone());
+    }
+    if work.again {
+        properties.put_int(headers::AGAIN, 1);
     }
     if let Some(about) = &work.coalesce {
         properties.put_text(headers::COALESCE, about.as_str());
