@@ -216,19 +216,6 @@ async fn observe(State(api): State<Arc<Api>>, request: Request, next: Next) -> R
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let two_lengths = request.headers().contains_key(header::TRANSFER_ENCODING)
-        && request.headers().contains_key(header::CONTENT_LENGTH);
-    if two_lengths {
-        // What one reader takes for a body, another may take for the next request.
-        let mut refused = error::plain(
-            StatusCode::BAD_REQUEST,
-            "bad_request",
-            "A request has a Content-Length or a Transfer-Encoding, not both",
-        );
-        let close = HeaderValue::from_static("close");
-        refused.headers_mut().insert(header::CONNECTION, close);
-        return refused;
-    }
     let mut response = match api.gate.enter().await {
         Some(_admitted) => answered(request, next).await,
         None => gate::overloaded(),

@@ -3,6 +3,8 @@
 //! Guarantees that it stops taking connections when the process stops, answers what is under way, and that the catalogue
 //! has its first event types.
 
+mod connections;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,9 +33,6 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
-    /// The listener failed.
-    #[error("the listener failed")]
-    Serve(#[source] std::io::Error),
 }
 
 /// Runs the web role until the process stops.
@@ -51,12 +50,8 @@ pub async fn serve(parts: WebParts) -> Result<(), ServeError> {
     let life = parts.lifecycle.clone();
     life.tracker
         .spawn(seed(parts.store.clone(), parts.clock.clone(), life.clone()));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(life.soft.clone().cancelled_owned());
-    tokio::select! {
-        served = serving.into_future() => served.map_err(ServeError::Serve),
-        () = life.hard.cancelled() => Ok(()),
-    }
+    connections::serve(listener, router, &life).await;
+    Ok(())
 }
 
 /// Writes the first event types, as soon as the store is there.
