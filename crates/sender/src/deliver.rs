@@ -3,6 +3,7 @@
 //! Owns everything up to the outcome; what follows from it is `settle`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use nuncio_broker::Received;
@@ -12,15 +13,22 @@ use nuncio_domain::{
 };
 use nuncio_egress::{Attempted, Post};
 use nuncio_runtime::lifecycle::chain;
-use nuncio_store::StoreError;
+use nuncio_store::{DirectoryStatus, StoreError};
 use nuncio_wire::{DeliveryEnvelope, EnvelopeError, HeaderValue, TraceContext, headers};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::prepared::Prepared;
+use crate::under_way::{Hold, UnderWay};
 use crate::{Shared, trace};
 
 /// How long a delivery waits before it goes back when Redis is needed and away.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long the record is asked about what may be a copy when Redis does not answer. A hiccup is not an outage; where it is
+/// known that Redis is away, nobody waits.
+const LOOK_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two of these looks.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a delivery that was taken from the queue ended its time in the lane.
 pub(crate) struct Ended {
@@ -30,6 +38,8 @@ pub(crate) struct Ended {
     pub(crate) prepared: Arc<Prepared>,
     /// What is to be settled.
     pub(crate) what: What,
+    /// Keeps other copies waiting until it is.
+    pub(crate) hold: Option<Hold>,
 }
 
 /// What there is to settle.
@@ -76,6 +86,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) proven: bool,
     /// How many senders there are.
     pub(crate) senders: u32,
+    /// What else the lane has under way.
+    pub(crate) under_way: &'a UnderWay,
     /// Whether the lane is to stop.
     pub(crate) stop: &'a CancellationToken,
 }
@@ -88,25 +100,48 @@ pub(crate) async fn deliver(
     turn: Turn<'_>,
 ) -> Ended {
     nuncio_failpoints::hit!("sender::received");
-    let mut envelope = match DeliveryEnvelope::read(&received.properties) {
+    let envelope = match DeliveryEnvelope::read(&received.properties) {
         Ok(envelope) => envelope,
         Err(error) => {
             return Ended {
                 received,
                 prepared,
                 what: What::Unreadable(error),
+                hold: None,
             };
         }
     };
+    let hold = turn.under_way.enter(&envelope.message_id, envelope.series).await;
+    let may_be_copy = received.redelivered || hold.waited;
+    let (prepared, what) = attempt(
+        shared,
+        prepared,
+        envelope,
+        received.body.clone(),
+        may_be_copy,
+        &turn,
+    )
+    .await;
+    Ended {
+        received,
+        prepared,
+        what,
+        hold: Some(hold),
+    }
+}
+
+/// The attempt, or why it is not made; with the endpoint as it was then.
+async fn attempt(
+    shared: &Shared,
+    prepared: Arc<Prepared>,
+    mut envelope: DeliveryEnvelope,
+    body: Bytes,
+    may_be_copy: bool,
+    turn: &Turn<'_>,
+) -> (Arc<Prepared>, What) {
     let prepared = match current(shared, &prepared).await {
         Ok(Some(current)) => current,
-        Ok(None) => {
-            return Ended {
-                received,
-                prepared,
-                what: What::Disabled(envelope),
-            };
-        }
+        Ok(None) => return (prepared, What::Disabled(envelope)),
         Err(error) => {
             tracing::warn!(
                 error = chain(&error),
@@ -116,33 +151,17 @@ pub(crate) async fn deliver(
                 "a delivery is returned: cannot tell whether its endpoint is still disabled"
             );
             tokio::time::sleep(PAUSE).await;
-            return Ended {
-                received,
-                prepared,
-                what: What::Undecided,
-            };
+            return (prepared, What::Undecided);
         }
     };
-    if let Some(state) = made_before(shared, &prepared, &envelope, received.redelivered).await {
-        return Ended {
-            received,
-            prepared,
-            what: What::MadeBefore { envelope, state },
-        };
+    if let Some(state) = made_before(shared, &prepared, &envelope, may_be_copy).await {
+        return (prepared, What::MadeBefore { envelope, state });
     }
     if superseded(shared, &prepared, &envelope).await {
-        return Ended {
-            received,
-            prepared,
-            what: What::Superseded(envelope),
-        };
+        return (prepared, What::Superseded(envelope));
     }
-    if !has_turn(shared, &prepared, &turn).await {
-        return Ended {
-            received,
-            prepared,
-            what: What::Undecided,
-        };
+    if !has_turn(shared, &prepared, turn).await {
+        return (prepared, What::Undecided);
     }
     let permits = if turn.proven {
         &shared.permits.proven
@@ -155,15 +174,7 @@ pub(crate) async fn deliver(
     nuncio_failpoints::hit!("sender::posting");
     let span = trace::begin(&shared.parts.tracer, &envelope, &prepared);
     let context = span.as_ref().map_or(&envelope.trace, |span| span.context());
-    let attempted = post(
-        shared,
-        &prepared,
-        &envelope,
-        context,
-        received.body.clone(),
-        started_at,
-    )
-    .await;
+    let attempted = post(shared, &prepared, &envelope, context, body, started_at).await;
     nuncio_failpoints::hit!("sender::posted");
     if let Some(span) = span {
         trace::end(span, &mut envelope, &attempted.outcome);
@@ -171,15 +182,12 @@ pub(crate) async fn deliver(
     trace::log(&envelope, &prepared, &attempted);
     metrics::gauge!("nuncio_sender_requests_under_way").decrement(1);
     drop(permit);
-    Ended {
-        received,
-        prepared,
-        what: What::Attempted {
-            envelope,
-            started_at,
-            attempted,
-        },
-    }
+    let what = What::Attempted {
+        envelope,
+        started_at,
+        attempted,
+    };
+    (prepared, what)
 }
 
 /// Waits until the app may be sent another message; false when that takes too long or the lane is to stop.
@@ -220,31 +228,52 @@ async fn current(shared: &Shared, prepared: &Arc<Prepared>) -> Result<Option<Arc
     Ok(enabled.map(|entry| Arc::new(Prepared::new(entry, &parts.settings))))
 }
 
-/// The recorded state, when it says that this attempt was made. Only copies can have been: redeliveries, retries, which
-/// the ladder may deliver twice, and what was queued again from the record. Redis being away means that nothing is known, and the attempt is made.
+/// The recorded state, when it says that this attempt was made. Only copies can have been: redeliveries, what waited for
+/// another copy, retries, which the ladder may deliver twice, and what was queued again. Redis being away means that
+/// nothing is known, and the attempt is made.
 async fn made_before(
     shared: &Shared,
     prepared: &Prepared,
     envelope: &DeliveryEnvelope,
-    redelivered: bool,
+    may_be_copy: bool,
 ) -> Option<DeliveryState> {
     let again = envelope.unknown.contains_key(headers::AGAIN);
-    if !redelivered && !again && envelope.attempt == AttemptNumber::FIRST {
+    if !may_be_copy && !again && envelope.attempt == AttemptNumber::FIRST {
         return None;
     }
+    let state = recorded(shared, prepared, envelope).await?;
+    let superseded = state.status == DeliveryStatus::Superseded && state.series == envelope.series;
+    (superseded || state.has_recorded(envelope.series, envelope.attempt)).then_some(state)
+}
+
+/// How the delivery stands in the record; nothing when the record does not know it, or cannot be asked.
+pub(crate) async fn recorded(
+    shared: &Shared,
+    prepared: &Prepared,
+    envelope: &DeliveryEnvelope,
+) -> Option<DeliveryState> {
     let delivery = DeliveryId {
         message: envelope.message_id.clone(),
         endpoint: prepared.entry.endpoint.id.clone(),
     };
-    let state = shared
-        .parts
-        .states
-        .state(envelope.app_id.clone(), delivery)
-        .await
-        .ok()
-        .flatten()?;
-    let superseded = state.status == DeliveryStatus::Superseded && state.series == envelope.series;
-    (superseded || state.has_recorded(envelope.series, envelope.attempt)).then_some(state)
+    let parts = &shared.parts;
+    let begun = Instant::now();
+    loop {
+        let asked = parts.states.state(envelope.app_id.clone(), delivery.clone());
+        match asked.await {
+            Ok(state) => return state,
+            Err(_)
+                if begun.elapsed() < LOOK_PATIENCE
+                    && *parts.directory.status().borrow() == DirectoryStatus::Following =>
+            {
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
+            Err(error) => {
+                tracing::debug!(error = chain(&error), %delivery, "whether this is a copy is not known");
+                return None;
+            }
+        }
+    }
 }
 
 /// Whether a later event takes the place of this delivery. Redis being away means that nothing is known, and the attempt
@@ -283,7 +312,7 @@ async fn post(
             return Attempted {
                 outcome,
                 response: None,
-                duration: std::time::Duration::ZERO,
+                duration: Duration::ZERO,
             };
         }
     };

@@ -20,6 +20,7 @@ use crate::membership::Members;
 use crate::prepared::Prepared;
 use crate::settle::settle;
 use crate::streak::Streak;
+use crate::under_way::UnderWay;
 use crate::{SenderSettings, Shared};
 
 /// How many deliveries are taken from the queue for each that may be under way: the others are being recorded and
@@ -46,6 +47,7 @@ pub(crate) async fn run(
     let now = || u64::try_from(epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut lane = Lane::new(limits(settings, &endpoint.borrow(), &members));
     let streak = Streak::unknown();
+    let under_way = UnderWay::default();
     let mut posting = FuturesUnordered::new();
     let mut settling = FuturesUnordered::new();
     loop {
@@ -73,6 +75,7 @@ pub(crate) async fn run(
                     let turn = Turn {
                         proven: lane.is_proven(),
                         senders: senders(&members),
+                        under_way: &under_way,
                         stop: &stop,
                     };
                     posting.push(deliver(&shared, prepared, received, turn));
@@ -83,11 +86,15 @@ pub(crate) async fn run(
     }
     consumer.cancel().await;
     nuncio_failpoints::hit!("sender::stopping");
+    // Side by side: a copy that waits goes on when the other one is settled.
     let finish = async {
-        while let Some(ended) = posting.next().await {
-            settling.push(settle(&shared, ended, &streak));
+        loop {
+            tokio::select! {
+                Some(ended) = posting.next() => settling.push(settle(&shared, ended, &streak)),
+                Some(()) = settling.next() => {}
+                else => break,
+            }
         }
-        while settling.next().await.is_some() {}
     };
     tokio::select! {
         () = finish => {}

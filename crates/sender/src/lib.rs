@@ -18,6 +18,7 @@ mod settle;
 mod streak;
 mod tell;
 mod trace;
+mod under_way;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,11 +10,11 @@ use nuncio_domain::{
 };
 use nuncio_egress::Attempted;
 use nuncio_runtime::lifecycle::chain;
-use nuncio_store::Record;
+use nuncio_store::{Record, Recorded};
 use nuncio_wire::{DeliveryChange, DeliveryEnvelope, EnvelopeError, headers};
 use tokio::time::Instant;
 
-use crate::deliver::{Ended, What};
+use crate::deliver::{Ended, What, recorded};
 use crate::kept::kept;
 use crate::prepared::Prepared;
 use crate::streak::Streak;
@@ -32,6 +32,7 @@ pub(crate) async fn settle(shared: &Shared, ended: Ended, streak: &Streak) {
         received,
         prepared,
         what,
+        hold: _hold,
     } = ended;
     match what {
         What::Attempted {
@@ -127,8 +128,21 @@ impl Work<'_> {
             attempt,
             state,
         };
-        parts.recorder.record(record).await;
+        let what = parts.recorder.record(record).await;
         nuncio_failpoints::hit!("sender::recorded");
+        if what == Recorded::MadeBefore {
+            match recorded(self.shared, self.prepared, &self.envelope).await {
+                // It was this one, and its record was written twice.
+                Some(found) if found == state => {}
+                // Another copy made the same attempt and was recorded first. What follows from it follows once, or every
+                // copy would climb the ladder for itself.
+                Some(found) => {
+                    return made_before(self.shared, self.prepared, received, &self.envelope, found).await;
+                }
+                // It comes again, and is looked up then.
+                None => return received.acker.requeue(),
+            }
+        }
         match verdict {
             Verdict::Delivered => {}
             Verdict::RetryIn(delay) => {

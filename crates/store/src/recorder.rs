@@ -73,8 +73,10 @@ pub struct Record {
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
-    /// It is written (or was before).
+    /// It is written (or this very attempt was before).
     Saved,
+    /// Another attempt of that number was recorded before, by another copy of the delivery.
+    MadeBefore,
     /// The store is away: it is kept here and written when the store is back.
     Deferred,
 }
@@ -228,15 +230,19 @@ async fn run(shared: Arc<Shared>, mut flusher: Flusher, stop: CancellationToken)
             not_before = started + PACE;
             metrics::histogram!("nuncio_store_flush_records").record(batch.len() as f64);
             match flusher.flush(&batch, &mut statistics).await {
-                Ok(()) => {
+                Ok(made_before) => {
                     metrics::histogram!("nuncio_store_flush_duration_seconds")
                         .record(started.elapsed().as_secs_f64());
                     back(&shared);
                     pause = RETRY_FIRST;
                     shared.counted.store(!statistics.is_empty(), Ordering::Release);
                     shared.queue().written();
-                    for entry in batch {
-                        entry.tell(Recorded::Saved);
+                    for (at, entry) in batch.into_iter().enumerate() {
+                        entry.tell(if made_before.contains(&at) {
+                            Recorded::MadeBefore
+                        } else {
+                            Recorded::Saved
+                        });
                     }
                 }
                 Err(error) if error.is_unavailable() => {

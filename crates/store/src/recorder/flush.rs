@@ -3,7 +3,7 @@
 //! Owns how records become calls of the record script, and the upkeep of an endpoint's history (its URLs, its age), which
 //! is done now and then rather than with every record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use nuncio_domain::{AppId, Attempt, DeliveryId, DeliveryState, DeliveryStatus, EndpointId, UnixMillis};
@@ -28,8 +28,14 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(600);
 /// Of how many endpoints the last upkeep is remembered.
 const UPKEPT_MAX: usize = 50_000;
 
+/// What the script answers for a record that was new, and for one whose attempt another one was recorded as.
+const NEW: u8 = 1;
+const ANOTHERS: u8 = 2;
+
 /// One delivery's news, from either kind of record.
 struct News<'a> {
+    /// Its place in the batch.
+    at: usize,
     app: &'a AppId,
     delivery: DeliveryId,
     state: &'a DeliveryState,
@@ -50,12 +56,13 @@ impl Flusher {
         }
     }
 
-    /// Writes a batch; counts what was new.
+    /// Writes a batch; counts what was new. Answers the places of attempts that another copy of their delivery had made
+    /// before.
     pub(crate) async fn flush(
         &mut self,
         batch: &[Entry],
         statistics: &mut Statistics,
-    ) -> Result<(), StoreError> {
+    ) -> Result<HashSet<usize>, StoreError> {
         let routed: Vec<Claim> = batch
             .iter()
             .filter_map(|entry| match &entry.item {
@@ -69,7 +76,8 @@ impl Flusher {
         let news = by_app(
             batch
                 .iter()
-                .filter_map(|entry| news(&entry.item))
+                .enumerate()
+                .filter_map(|(at, entry)| news(&entry.item, at))
                 .map(|news| (news.app, news)),
         );
         let mut upkeep = by_app(batch.iter().filter_map(|entry| match &entry.item {
@@ -91,17 +99,28 @@ impl Flusher {
             groups.push(group);
         }
         let answers = self.store.groups(Lane::Records, ACTION, groups).await?;
+        let mut made_before = HashSet::new();
         for (((app, items), calls), answer) in news.iter().zip(calls).zip(answers) {
             let mut items = items.iter();
             for value in answer.into_iter().take(calls) {
-                for new in read::<Vec<u8>>(ACTION, Some(value))? {
-                    if let Some(attempt) = items.next().and_then(|news| news.attempt).filter(|_| new == 1) {
-                        statistics.count(app, attempt);
+                for answer in read::<Vec<u8>>(ACTION, Some(value))? {
+                    match (items.next(), answer) {
+                        (Some(news), ANOTHERS) => {
+                            made_before.insert(news.at);
+                        }
+                        (
+                            Some(News {
+                                attempt: Some(attempt),
+                                ..
+                            }),
+                            NEW,
+                        ) => statistics.count(app, attempt),
+                        _ => {}
                     }
                 }
             }
         }
-        Ok(())
+        Ok(made_before)
     }
 
     /// Writes each record of a batch that failed for a reason other than the store being away, so that one that cannot be
@@ -115,15 +134,20 @@ impl Flusher {
         tracing::warn!(%error, records = batch.len(), "a batch of records was refused and is written one by one");
         for entry in batch {
             let entry = [entry];
-            if let Err(error) = self.flush(&entry, statistics).await {
-                let cause = std::error::Error::source(&error)
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                tracing::error!(%error, cause, "a record cannot be written and is lost");
-                metrics::counter!("nuncio_store_records_dropped_total").increment(1);
-            }
+            let flushed = self.flush(&entry, statistics).await;
             let [entry] = entry;
-            entry.tell(Recorded::Saved);
+            match flushed {
+                Ok(made_before) if !made_before.is_empty() => entry.tell(Recorded::MadeBefore),
+                Ok(_) => entry.tell(Recorded::Saved),
+                Err(error) => {
+                    let cause = std::error::Error::source(&error)
+                        .map(ToString::to_string)
+                        .unwrap_or_default();
+                    tracing::error!(%error, cause, "a record cannot be written and is lost");
+                    metrics::counter!("nuncio_store_records_dropped_total").increment(1);
+                    entry.tell(Recorded::Saved);
+                }
+            }
         }
     }
 
@@ -213,9 +237,10 @@ impl Flusher {
     }
 }
 
-fn news(item: &Item) -> Option<News<'_>> {
+fn news(item: &Item, at: usize) -> Option<News<'_>> {
     match item {
         Item::Attempt(record) => Some(News {
+            at,
             app: &record.app_id,
             delivery: DeliveryId {
                 message: record.attempt.message_id.clone(),
@@ -229,6 +254,7 @@ fn news(item: &Item) -> Option<News<'_>> {
             delivery,
             state,
         } => Some(News {
+            at,
             app: app_id,
             delivery: delivery.clone(),
             state,

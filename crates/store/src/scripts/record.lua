@@ -3,7 +3,7 @@
 -- ARGV: prefix of the app's keys, seconds, attempts kept per endpoint, then nine for each record:
 --       message, endpoint, series, attempt or '', letter of the status, due or '', attempt's JSON or '',
 --       when the message was published, event type (a state alone says nothing of a message that is not kept)
--- Answers: for each record 1 when it was new, 0 when it was known.
+-- Answers: for each record 1 when it was new, 0 when it was known, 2 when another attempt of its number was.
 -- The grammar of the state is described in wire's record/delivery.rs.
 local prefix, seconds, kept = ARGV[1], ARGV[2], ARGV[3]
 local digits = '0123456789abcdefghijklmnopqrstuvwxyz'
@@ -59,12 +59,13 @@ for at = 4, #ARGV, 9 do
     if string.find(head, 'b', 1, true) then paused = 'b' end
   end
   local run = tonumber(series)
-  local new, moves = true, true
+  local new, moves, anothers = true, true, false
   if json == '' and missing then
     new = false
   elseif json ~= '' then
     if run == held_series and number <= held_number then
       new = false
+      anothers = not holds(history, tonumber(held[2]), tail, string.match(json, '"i":"[^"]*"'))
     elseif run < held_series then
       moves = false
       new = not holds(history, tonumber(held[2]), tail, string.match(json, '"i":"[^"]*"'))
@@ -99,6 +100,6 @@ for at = 4, #ARGV, 9 do
     end
     redis.call('HSET', key, endpoint, tail == '' and head or head .. '|' .. tail)
   end
-  answers[#answers + 1] = new and 1 or 0
+  answers[#answers + 1] = new and 1 or anothers and 2 or 0
 end
 return answers
