@@ -117,6 +117,15 @@ impl Ledger {
         }
     }
 
+    /// Those that did not arrive yet.
+    fn missing(&self, expected: &std::collections::HashSet<(String, String)>) -> Vec<(String, String)> {
+        let arrivals = self.arrivals();
+        let missing = expected
+            .iter()
+            .filter(|delivery| !arrivals.contains_key(*delivery));
+        missing.cloned().collect()
+    }
+
     /// Waits for each of these deliveries (path and body), then for duplicates, and returns those.
     ///
     /// Panics when one is lost, when something else arrived, and when one arrived under two ids.
@@ -125,7 +134,19 @@ impl Ledger {
         expected: impl IntoIterator<Item = (String, String)>,
     ) -> Vec<Vec<Arrival>> {
         let expected: std::collections::HashSet<_> = expected.into_iter().collect();
-        self.wait_for(expected.len()).await;
+        let deadline = Instant::now() + VERY_LONG;
+        while self.distinct() < expected.len() && Instant::now() < deadline {
+            sleep(Duration::from_millis(20)).await;
+        }
+        let mut lost = self.missing(&expected);
+        lost.sort();
+        assert!(
+            lost.is_empty(),
+            "{} of {} are lost, among them {:?}",
+            lost.len(),
+            expected.len(),
+            &lost[..lost.len().min(10)]
+        );
         // A bounded quiet time: as long as more arrives, it is not over.
         let (mut total, mut quiet_since) = (self.total(), Instant::now());
         eventually("nothing more arrives", VERY_LONG, || {
@@ -137,12 +158,6 @@ impl Ledger {
         })
         .await;
         let arrivals = self.arrivals();
-        let lost: Vec<_> = expected
-            .iter()
-            .filter(|delivery| !arrivals.contains_key(*delivery))
-            .take(5)
-            .collect();
-        assert!(lost.is_empty(), "lost, among others: {lost:?}");
         assert_eq!(
             arrivals.len(),
             expected.len(),

@@ -120,6 +120,9 @@ async fn strike(stage: &mut Stage, ledger: &Ledger, planned: Planned) -> Result<
     let begun = Instant::now();
     let moment = stage.strike(planned).await?;
     let recovered = recovered(ledger, moment).await;
+    let first = (0..LANES)
+        .filter_map(|lane| ledger.first_after(lane, moment))
+        .min();
     let told = recovered.map_or("not back".to_owned(), |time| {
         format!("back after {:.2} s", time.as_secs_f64())
     });
@@ -131,6 +134,7 @@ async fn strike(stage: &mut Stage, ledger: &Ledger, planned: Planned) -> Result<
     Ok(Struck {
         fault: planned.fault,
         begun,
+        first: first.map(|first| first - moment),
         recovered,
     })
 }

@@ -14,6 +14,8 @@ use crate::{ledger::Judgement, schedule::Fault};
 pub(crate) struct Struck {
     pub(crate) fault: Fault,
     pub(crate) begun: Instant,
+    /// From the moment at which recovery could begin, until any endpoint was delivered to.
+    pub(crate) first: Option<Duration>,
     /// Until every endpoint was delivered to again.
     pub(crate) recovered: Option<Duration>,
 }
@@ -41,7 +43,23 @@ struct Row {
     duplicates: usize,
     unrecovered: usize,
     recoveries: Vec<Duration>,
+    firsts: Vec<Duration>,
 }
+
+/// What recovery is to be: the first delivery within so long of the moment at which what had failed was back, or dead.
+const GOALS: [(&str, &[Fault], Duration); 3] = [
+    (
+        "broker back",
+        &[Fault::BrokerKilled, Fault::BrokerRestarted],
+        Duration::from_secs(5),
+    ),
+    (
+        "redis back",
+        &[Fault::RedisKilled, Fault::RedisRestarted],
+        Duration::from_secs(2),
+    ),
+    ("sender dead", &[Fault::SenderKilled], Duration::from_secs(1)),
+];
 
 impl Report {
     fn rows(&self) -> BTreeMap<Fault, Row> {
@@ -49,6 +67,7 @@ impl Report {
         for struck in &self.struck {
             let row = rows.entry(struck.fault).or_default();
             row.faults += 1;
+            row.firsts.extend(struck.first);
             match struck.recovered {
                 Some(time) => row.recoveries.push(time),
                 None => row.unrecovered += 1,
@@ -63,8 +82,19 @@ impl Report {
         }
         for row in rows.values_mut() {
             row.recoveries.sort_unstable();
+            row.firsts.sort_unstable();
         }
         rows
+    }
+
+    /// The first deliveries after the faults of each goal, shortest first.
+    fn firsts(&self) -> impl Iterator<Item = (&'static str, Duration, Vec<Duration>)> {
+        GOALS.into_iter().map(|(name, faults, goal)| {
+            let of_goal = self.struck.iter().filter(|struck| faults.contains(&struck.fault));
+            let mut firsts: Vec<Duration> = of_goal.filter_map(|struck| struck.first).collect();
+            firsts.sort_unstable();
+            (name, goal, firsts)
+        })
     }
 
     pub(crate) fn table(&self) -> String {
@@ -75,8 +105,8 @@ impl Report {
         line(
             &mut out,
             format_args!(
-                "{:<28}{:>7}{:>12}{:>14}{:>14}",
-                "fault", "times", "duplicates", "back: median", "back: worst"
+                "{:<28}{:>7}{:>12}{:>14}{:>14}{:>14}",
+                "fault", "times", "duplicates", "first: worst", "all: median", "all: worst"
             ),
         );
         for (fault, row) in self.rows() {
@@ -89,10 +119,11 @@ impl Report {
             line(
                 &mut out,
                 format_args!(
-                    "{:<28}{:>7}{:>12}{:>14}{:>14}",
+                    "{:<28}{:>7}{:>12}{:>14}{:>14}{:>14}",
                     fault.name(),
                     row.faults,
                     row.duplicates,
+                    shown(row.firsts.last().copied()),
                     shown(median),
                     shown(worst)
                 ),
@@ -113,6 +144,18 @@ impl Report {
                 judgement.under_two_ids
             ),
         );
+        for (name, goal, firsts) in self.firsts() {
+            line(
+                &mut out,
+                format_args!(
+                    "first delivery after {name:<12} {:>8} median, {:>8} worst of {}; to be within {} s",
+                    shown(firsts.get(firsts.len() / 2).copied()),
+                    shown(firsts.last().copied()),
+                    firsts.len(),
+                    goal.as_secs()
+                ),
+            );
+        }
         for (role, memory) in &self.memory {
             line(
                 &mut out,
@@ -134,6 +177,7 @@ impl Report {
         let faults: Vec<Value> = self.rows().into_iter().map(|(fault, row)| {
             json!({
                 "fault": fault.name(), "times": row.faults, "duplicates": row.duplicates,
+                "firstMillis": row.firsts.iter().map(|time| time.as_millis() as u64).collect::<Vec<_>>(),
                 "recoveryMillis": row.recoveries.iter().map(|time| time.as_millis() as u64).collect::<Vec<_>>(),
                 "unrecovered": row.unrecovered,
             })

@@ -25,6 +25,9 @@ pub(crate) enum Fault {
     BrokerKilled,
     BrokerFrozen,
     BrokerRestarted,
+    LaneDeleted,
+    RungDeleted,
+    ExchangeDeleted,
     RedisKilled,
     RedisFrozen,
     RedisRestarted,
@@ -41,7 +44,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::RouterKilled,
         Self::RouterFrozen,
         Self::RouterStopped,
@@ -52,6 +55,9 @@ impl Fault {
         Self::BrokerKilled,
         Self::BrokerFrozen,
         Self::BrokerRestarted,
+        Self::LaneDeleted,
+        Self::RungDeleted,
+        Self::ExchangeDeleted,
         Self::RedisKilled,
         Self::RedisFrozen,
         Self::RedisRestarted,
@@ -80,6 +86,9 @@ impl Fault {
             Self::BrokerKilled => "broker killed",
             Self::BrokerFrozen => "broker frozen",
             Self::BrokerRestarted => "broker restarted in order",
+            Self::LaneDeleted => "lane deleted",
+            Self::RungDeleted => "rung deleted",
+            Self::ExchangeDeleted => "exchange deleted",
             Self::RedisKilled => "redis killed",
             Self::RedisFrozen => "redis frozen",
             Self::RedisRestarted => "redis restarted in order",
@@ -100,6 +109,7 @@ impl Fault {
     fn lasts(self) -> std::ops::Range<u64> {
         match self {
             Self::AmqpReset | Self::AmqpHalfClosed | Self::RedisReset | Self::RedisScriptsFlushed => 1..2,
+            Self::LaneDeleted | Self::RungDeleted | Self::ExchangeDeleted => 1..2,
             Self::RouterStopped | Self::SenderStopped | Self::BrokerRestarted | Self::RedisRestarted => 1..2,
             _ => 500..6_000,
         }

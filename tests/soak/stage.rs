@@ -12,7 +12,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use e2e::{Answer, Broker, Deployment, FaultProxy, Mode, Nuncio, Receiver, Redis};
+use e2e::{Answer, Broker, Deployment, FaultProxy, Mode, Nuncio, Publisher, Receiver, Redis};
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -40,6 +41,7 @@ pub(crate) struct Stage {
     senders: Vec<Nuncio>,
     api: Nuncio,
     pub(crate) app: String,
+    endpoints: Vec<String>,
 }
 
 /// The body of the `n`th event.
@@ -68,6 +70,7 @@ impl Stage {
         let receiver = Receiver::start().await?;
         let mood = Arc::new(AtomicUsize::new(WELL));
         let app = client.create_app("Soak").await?;
+        let mut endpoints = Vec::new();
         for lane in 0..LANES {
             let path = format!("/lane/{lane}");
             let (ledger, mood) = (ledger.clone(), Arc::clone(&mood));
@@ -86,7 +89,7 @@ impl Stage {
                     _ => Answer::ok(),
                 }
             });
-            client.create_endpoint(&app, &receiver.url(&path)).await?;
+            endpoints.push(client.create_endpoint(&app, &receiver.url(&path)).await?);
         }
         let (routers, senders) = (vec![], vec![]);
         let mut stage = Self {
@@ -101,6 +104,7 @@ impl Stage {
             senders,
             api,
             app,
+            endpoints,
         };
         for _ in 0..2 {
             stage.routers.push(stage.deployment.start("router").await?);
@@ -165,6 +169,29 @@ impl Stage {
                 sleep(lasts).await;
                 self.redis.thaw()?;
             }
+            Fault::LaneDeleted => {
+                self.delete_queue(&format!("endpoint.{}", self.endpoints[which]))
+                    .await?
+            }
+            Fault::RungDeleted => {
+                let queues = self.broker.ctl(&["-q", "list_queues", "name"]).await?;
+                let rungs = format!("{}.", self.deployment.namespace());
+                let rungs = queues.lines().filter_map(|name| name.strip_prefix(&rungs));
+                let mut rungs: Vec<&str> = rungs.filter(|name| name.starts_with("retry.")).collect();
+                rungs.sort_by_key(|name| (name.len(), *name));
+                self.delete_queue(rungs.get(which).context("there are rungs")?)
+                    .await?;
+            }
+            Fault::ExchangeDeleted => {
+                let exchange = ["deliveries", "events"][which];
+                let publisher = Publisher::connect(self.broker.url(), self.deployment.namespace()).await?;
+                let exchange = format!("{}.{exchange}", self.deployment.namespace());
+                let options = ExchangeDeleteOptions::default();
+                publisher
+                    .channel()
+                    .exchange_delete(exchange.into(), options)
+                    .await?;
+            }
             Fault::RedisScriptsFlushed => {
                 self.redis.command(&["SCRIPT", "FLUSH"]).await?;
             }
@@ -193,6 +220,14 @@ impl Stage {
             }
         }
         Ok(Instant::now())
+    }
+
+    async fn delete_queue(&self, name: &str) -> Result<()> {
+        let queue = format!("{}.{name}", self.deployment.namespace());
+        let publisher = Publisher::connect(self.broker.url(), self.deployment.namespace()).await?;
+        let options = QueueDeleteOptions::default();
+        publisher.channel().queue_delete(queue.into(), options).await?;
+        Ok(())
     }
 
     /// Resident memory now, by role: the biggest process of each.

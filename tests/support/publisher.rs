@@ -148,7 +148,11 @@ impl Publisher {
 
     async fn send(&self, event: &Event) -> Result<PublisherConfirm> {
         let exchange = format!("{}.events", self.namespace);
-        let options = BasicPublishOptions::default();
+        // Without it, what no queue takes is confirmed, too.
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
         let (key, properties) = (event.routing_key.as_str().into(), event.properties.clone());
         let sent = self
             .channel

@@ -11,9 +11,9 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::Channel;
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+use lapin::options::{BasicGetOptions, ExchangeDeclareOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, ExchangeKind};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
@@ -142,10 +142,50 @@ impl Desk {
             passive: true,
             ..QueueDeclareOptions::default()
         };
-        let name = ShortString::try_new(queue).map_err(|_| BrokerError::Missing {
-            object: queue.to_owned(),
+        let asked = self.probe(
+            session,
+            "asking for the depth of",
+            queue,
+            |channel, name| async move { channel.queue_declare(name, options, FieldTable::default()).await },
+        );
+        Ok(asked.await?.map(|queue| QueueDepth {
+            messages: queue.message_count(),
+            consumers: queue.consumer_count(),
+        }))
+    }
+
+    /// Whether an exchange of that name exists.
+    pub(crate) async fn has_exchange(&self, session: &Session, exchange: &str) -> Result<bool, BrokerError> {
+        let options = ExchangeDeclareOptions {
+            passive: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let asked = self.probe(session, "looking for", exchange, |channel, name| async move {
+            // Of a passive declaration nothing but the name counts.
+            let kind = ExchangeKind::Direct;
+            channel
+                .exchange_declare(name, kind, options, FieldTable::default())
+                .await
+        });
+        Ok(asked.await?.is_some())
+    }
+
+    /// Asks a question about `object` that a missing one answers by closing the channel: nothing, then.
+    async fn probe<T, F>(
+        &self,
+        session: &Session,
+        attempt: &str,
+        object: &str,
+        question: impl FnOnce(Arc<Channel>, ShortString) -> F,
+    ) -> Result<Option<T>, BrokerError>
+    where
+        F: Future<Output = lapin::Result<T>>,
+    {
+        let name = ShortString::try_new(object).map_err(|_| BrokerError::Missing {
+            object: object.to_owned(),
         })?;
-        let failed = |error| BrokerError::from_amqp("asking for a queue's depth", queue, error);
+        let attempt = format!("{attempt} {object}");
+        let failed = |error| BrokerError::from_amqp(attempt.clone(), object, error);
         let asking = async {
             let line = self.line(session).await?;
             let mut open = line.probe().lock().await;
@@ -153,7 +193,7 @@ impl Desk {
                 Some(channel) if channel.status().connected() => channel,
                 _ => open_on(&line).await.map_err(failed)?,
             };
-            let asked = channel.queue_declare(name, options, FieldTable::default()).await;
+            let asked = question(channel.clone(), name).await;
             if asked.is_ok() {
                 // Not kept after a refusal, which closes it, nor when this is cancelled.
                 *open = Some(channel);
@@ -169,14 +209,11 @@ impl Desk {
         let asked = timeout(DEADLINE, asking)
             .await
             .map_err(|_| BrokerError::TimedOut {
-                attempt: format!("asking for the depth of {queue}"),
+                attempt: attempt.clone(),
                 waited: DEADLINE,
             })?;
         match asked {
-            Ok(queue) => Ok(Some(QueueDepth {
-                messages: queue.message_count(),
-                consumers: queue.consumer_count(),
-            })),
+            Ok(answer) => Ok(Some(answer)),
             Err(BrokerError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }

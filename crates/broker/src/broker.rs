@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, counter};
-use nuncio_domain::EndpointId;
+use nuncio_domain::{EndpointId, Loss};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,6 +22,7 @@ use crate::consumer::{ConsumeOptions, Consumer, OnMissing};
 use crate::dial::Address;
 use crate::error::BrokerError;
 use crate::link::{Link, Role, Session, Sessions, chain};
+use crate::losses::{LossNotice, Losses};
 use crate::message::Received;
 use crate::names::{Names, Queue};
 use crate::publisher::{Confirms, InFlight, Publisher};
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     pub(crate) unsent: Unsent,
     pub(crate) meters: Meters,
+    pub(crate) losses: Losses,
     addresses: Vec<Address>,
     tracker: TaskTracker,
     runtime: Handle,
@@ -103,6 +105,7 @@ impl Broker {
             stop,
             unsent: Unsent::default(),
             meters: Meters::new(),
+            losses: Losses::default(),
             addresses,
             tracker: tracker.clone(),
             runtime: Handle::current(),
@@ -250,6 +253,61 @@ impl Broker {
         topology::declare_journal(&session, &self.shared.names).await
     }
 
+    /// What is found missing from now on, each told before it is put back. One at a time may follow.
+    #[must_use]
+    pub fn losses(&self) -> mpsc::UnboundedReceiver<LossNotice> {
+        self.shared.losses.follow()
+    }
+
+    /// Makes sure that the lane of `endpoint` exists and is reached; a loss, if it does not exist.
+    ///
+    /// # Errors
+    /// As [`declare_topology`](Self::declare_topology).
+    pub async fn restore_endpoint(&self, endpoint: &EndpointId) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        self.shared.restore_endpoint(&session, endpoint).await
+    }
+
+    /// Puts back whatever of the topology is missing, after its loss was told. What only a person can mend shows in
+    /// [`state`](Self::state) until it is mended.
+    ///
+    /// # Errors
+    /// As [`declare_topology`](Self::declare_topology).
+    pub async fn mend_topology(&self) -> Result<(), BrokerError> {
+        let mended = self.mend().await;
+        let problem = mended
+            .as_ref()
+            .err()
+            .filter(|error| !error.is_transient())
+            .map(|error| chain(error));
+        self.shared.states.send_if_modified(|states| {
+            let changed = states.topology != problem;
+            states.topology = problem;
+            changed
+        });
+        mended
+    }
+
+    async fn mend(&self) -> Result<(), BrokerError> {
+        let session = self.shared.session().await?;
+        let (names, rungs) = (&self.shared.names, &self.shared.config.rungs);
+        self.shared.declare(&session, &[]).await?;
+        let mut missing = Vec::new();
+        for delay in rungs {
+            if session.desk.depth(&session, &names.rung(*delay)).await?.is_none() {
+                missing.push(*delay);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.shared.losses.tell(Loss::Rungs).await;
+        for delay in missing {
+            topology::redeclare_rung(&session, names, delay).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes the lane of `endpoint` with what waits in it. It may be gone already.
     ///
     /// # Errors
@@ -316,9 +374,7 @@ impl Shared {
                     let shared = weak.upgrade().filter(|shared| shared.config.declare);
                     async move {
                         match shared {
-                            Some(shared) => {
-                                topology::declare(&session, &shared.names, &shared.config.rungs).await
-                            }
+                            Some(shared) => shared.declare(&session, &shared.config.rungs).await,
                             None => Ok(()),
                         }
                     }
@@ -365,13 +421,10 @@ impl Shared {
         queue: &Queue,
         on_missing: OnMissing,
     ) -> Result<(), BrokerError> {
-        let kind = self.config.endpoint_queue_type;
         match (on_missing, queue) {
-            (OnMissing::Declare, Queue::Endpoint(endpoint)) => {
-                topology::declare_endpoint(session, &self.names, kind, endpoint).await
-            }
+            (OnMissing::Declare, Queue::Endpoint(endpoint)) => self.restore_endpoint(session, endpoint).await,
             (OnMissing::Declare, Queue::Ingest | Queue::SetAside | Queue::Unroutable) => {
-                topology::declare(session, &self.names, &[]).await
+                self.declare(session, &[]).await
             }
             (OnMissing::Wait, _) | (_, Queue::Named(_)) => {
                 let name = self.names.queue(queue);
@@ -385,7 +438,40 @@ impl Shared {
         }
     }
 
-    /// Declares an exchange of ours again that was found missing; false if it is not ours.
+    async fn restore_endpoint(
+        &self,
+        session: &Arc<Session>,
+        endpoint: &EndpointId,
+    ) -> Result<(), BrokerError> {
+        // Where nobody wants to know, the question is spared.
+        if self.losses.is_followed() {
+            let lane = self.names.endpoint_queue(endpoint);
+            if session.desk.depth(session, &lane).await?.is_none() {
+                self.losses.tell(Loss::Lane(endpoint.clone())).await;
+            }
+        }
+        let kind = self.config.endpoint_queue_type;
+        topology::declare_endpoint(session, &self.names, kind, endpoint).await
+    }
+
+    /// Declares everything but lanes and other rungs than those. An exchange of deliveries that has to be made anew has no
+    /// way to any lane.
+    async fn declare(&self, session: &Arc<Session>, rungs: &[Duration]) -> Result<(), BrokerError> {
+        // Where there is not even the queue of events, nothing was there: this is the beginning. It is declared after the
+        // exchange of deliveries and looked for before it, so that another process's beginning is no loss either.
+        if self.losses.is_followed()
+            && session.desk.depth(session, self.names.ingest()).await?.is_some()
+            && !session
+                .desk
+                .has_exchange(session, self.names.deliveries())
+                .await?
+        {
+            self.losses.tell(Loss::Bindings).await;
+        }
+        topology::declare(session, &self.names, rungs).await
+    }
+
+    /// Declares an exchange of ours again that was found missing, or without its queue; false if it is not ours.
     pub(crate) async fn redeclare(self: &Arc<Self>, exchange: &str) -> Result<bool, BrokerError> {
         let Some(name) = exchange
             .strip_prefix(self.names.namespace())
@@ -399,12 +485,11 @@ impl Shared {
                 return Ok(false);
             };
             let delay = Duration::from_millis(millis);
-            session
-                .rungs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&delay.as_millis());
-            topology::declare_rung(&session, &self.names, delay).await?;
+            let rung = self.names.rung(delay);
+            if session.desk.depth(&session, &rung).await?.is_none() {
+                self.losses.tell(Loss::Rungs).await;
+            }
+            topology::redeclare_rung(&session, &self.names, delay).await?;
             return Ok(true);
         }
         if !["events", "deliveries", "unroutable", "operations"].contains(&name) {
@@ -414,7 +499,7 @@ impl Shared {
         let fresh = |last: &Option<Instant>| last.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
         let healed = fresh(&self.healing.lock().unwrap_or_else(PoisonError::into_inner));
         if !healed {
-            topology::declare(&session, &self.names, &self.config.rungs).await?;
+            self.declare(&session, &self.config.rungs).await?;
             *self.healing.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
         Ok(true)

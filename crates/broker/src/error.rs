@@ -30,7 +30,10 @@ pub enum BrokerError {
         problem: String,
     },
     /// An exchange or queue exists with other properties than Nuncio's.
-    #[error("{object} exists, but not as Nuncio declares it: {difference}")]
+    #[error(
+        "{object} exists, but not as Nuncio declares it ({difference}): \
+         once it is emptied and deleted, it is declared as it must be"
+    )]
     Mismatch {
         /// The exchange or queue.
         object: String,
@@ -142,6 +145,27 @@ pub(crate) fn refusal(error: &lapin::Error) -> Refusal {
     }
 }
 
+/// The permission that an attempt takes, which not every RabbitMQ names.
+fn permission(attempt: &str) -> Option<&'static str> {
+    let takes = [
+        ("binding", "`write` on the queue and `read` on the exchange"),
+        (
+            "declaring a lane",
+            "`configure` and `write` on the queue and `read` on the exchange",
+        ),
+        (
+            "declaring the exchange of events",
+            "`configure` and `read` on the exchange and `write` on the queue",
+        ),
+        ("declaring", "`configure` on it"),
+        ("deleting", "`configure` on it"),
+        ("consuming", "`read` on it"),
+        ("taking", "`read` on it"),
+    ];
+    let found = takes.into_iter().find(|(start, _)| attempt.starts_with(start));
+    found.map(|(_, permission)| permission)
+}
+
 impl BrokerError {
     /// What `error`, met when attempting `attempt` on `object`, means.
     pub(crate) fn from_amqp(attempt: impl Into<String>, object: &str, error: lapin::Error) -> Self {
@@ -153,10 +177,14 @@ impl BrokerError {
                 object: object.to_owned(),
                 difference: text,
             },
-            Refusal::Access(reason) => Self::Refused {
-                attempt: attempt.into(),
-                reason,
-            },
+            Refusal::Access(reason) => {
+                let attempt = attempt.into();
+                let reason = match permission(&attempt) {
+                    Some(permission) => format!("{reason}; it takes {permission}"),
+                    None => reason,
+                };
+                Self::Refused { attempt, reason }
+            }
             Refusal::Gone => Self::Failed {
                 attempt: attempt.into(),
                 source: AmqpError(error),

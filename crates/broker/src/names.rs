@@ -130,6 +130,13 @@ impl Names {
         format!("{}.retry.{}", self.0.namespace, delay.as_millis())
     }
 
+    /// Whether `exchange` leads to a queue of its own, whatever the routing key.
+    #[must_use]
+    pub fn has_own_queue(&self, exchange: &str) -> bool {
+        let rest = exchange.strip_prefix(self.namespace()).unwrap_or_default();
+        exchange == self.events() || rest.starts_with(".retry.")
+    }
+
     /// The name of `queue`.
     #[must_use]
     pub fn queue<'a>(&'a self, queue: &'a Queue) -> Cow<'a, str> {
@@ -163,5 +170,7 @@ mod tests {
         assert_eq!(lane, "nuncio.endpoint.ep_1");
         assert_eq!(names.endpoint_of(&lane), Some(endpoint));
         assert_eq!(names.endpoint_of("nuncio.ingest"), None);
+        assert!(names.has_own_queue("nuncio.events") && names.has_own_queue("nuncio.retry.5250"));
+        assert!(!names.has_own_queue("nuncio.deliveries") && !names.has_own_queue(""));
     }
 }

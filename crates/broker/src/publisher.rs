@@ -109,6 +109,11 @@ impl Publisher {
                 }
                 Heard::Answer(Answer::Returned) => {
                     self.shared.meters.returned.increment(1);
+                    // These have a queue each: it, or the way to it, is gone.
+                    if !healed && self.shared.names.has_own_queue(to.exchange) && self.heal(to).await {
+                        healed = true;
+                        continue;
+                    }
                     return Err(PublishError::Unroutable {
                         exchange: to.exchange.to_owned(),
                         routing_key: to.routing_key.to_owned(),

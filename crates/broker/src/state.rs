@@ -29,6 +29,8 @@ pub struct BrokerState {
     pub publishing: LinkState,
     /// The connection that consumes and declares.
     pub consuming: LinkState,
+    /// What of the topology is not as it must be, and that only a person can mend.
+    pub topology: Option<String>,
 }
 
 impl BrokerState {
@@ -43,7 +45,9 @@ impl BrokerState {
             } => Some(format!("{role}: no connection to RabbitMQ: {error}")),
             LinkState::Blocked { reason } => Some(format!("{role}: blocked by RabbitMQ: {reason}")),
         };
-        of("publishing", &self.publishing).or_else(|| of("consuming", &self.consuming))
+        of("publishing", &self.publishing)
+            .or_else(|| of("consuming", &self.consuming))
+            .or_else(|| self.topology.clone())
     }
 
     /// Whether every connection in use is usable.
@@ -64,6 +68,7 @@ mod tests {
                 reason: "low on memory".into(),
             },
             consuming: LinkState::Connected,
+            topology: None,
         };
         assert!(!state.is_ready());
         assert_eq!(
@@ -77,7 +82,18 @@ mod tests {
         let state = BrokerState {
             publishing: LinkState::Connected,
             consuming: LinkState::Idle,
+            topology: None,
         };
         assert!(state.is_ready());
+    }
+
+    #[test]
+    fn a_topology_that_only_a_person_can_mend_is_told() {
+        let state = BrokerState {
+            publishing: LinkState::Connected,
+            consuming: LinkState::Connected,
+            topology: Some("nuncio.ingest is another one".into()),
+        };
+        assert_eq!(state.problem().as_deref(), Some("nuncio.ingest is another one"));
     }
 }

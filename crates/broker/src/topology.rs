@@ -45,14 +45,7 @@ pub(crate) async fn declare(session: &Session, names: &Names, rungs: &[Duration]
     let catching = plan::deliveries(names);
     exchange(session, names.deliveries(), ExchangeKind::Direct, catching).await?;
     queue(session, names.ingest(), quorum(Some(names))).await?;
-    exchange(
-        session,
-        names.events(),
-        ExchangeKind::Topic,
-        FieldTable::default(),
-    )
-    .await?;
-    bind(session, names.ingest(), names.events(), "#").await?;
+    events(session, names).await?;
     exchange(
         session,
         names.operations(),
@@ -88,6 +81,20 @@ pub(crate) async fn declare_rung(
     bind(session, &name, &name, "").await?;
     declared().insert(millis);
     Ok(())
+}
+
+/// Declares a rung that was found missing, whatever is remembered of it.
+pub(crate) async fn redeclare_rung(
+    session: &Session,
+    names: &Names,
+    delay: Duration,
+) -> Result<(), BrokerError> {
+    session
+        .rungs
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .remove(&delay.as_millis());
+    declare_rung(session, names, delay).await
 }
 
 /// Declares the lane of `endpoint`. A lane that exists as another type than the one configured is kept as it is: the
@@ -196,6 +203,31 @@ async fn exchange(
             async move { channel.exchange_declare(exchange, kind, options, arguments).await }
         });
     declaring.await
+}
+
+/// Declares the exchange of events and its way to the queue of events in one go: what is published between the two and is
+/// not mandatory is dropped, so that there is no round trip between them.
+async fn events(session: &Session, names: &Names) -> Result<(), BrokerError> {
+    let (exchange, queue) = (short(names.events())?, short(names.ingest())?);
+    let objects = [names.events(), names.ingest()];
+    let operation = move |channel: Arc<Channel>| {
+        let (exchange, queue) = (exchange.clone(), queue.clone());
+        async move {
+            let options = ExchangeDeclareOptions {
+                durable: true,
+                ..ExchangeDeclareOptions::default()
+            };
+            let none = FieldTable::default;
+            let declare = channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, options, none());
+            let bind = channel.queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), none());
+            // Both are on their way before the first is answered; the channel keeps their order.
+            futures_util::future::try_join(declare, bind).await.map(|_| ())
+        }
+    };
+    session
+        .desk
+        .perform(session, "declaring the exchange of events", &objects, operation)
+        .await
 }
 
 async fn queue(session: &Session, name: &str, arguments: FieldTable) -> Result<(), BrokerError> {

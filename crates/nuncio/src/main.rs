@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod host;
 mod journal;
+mod losses;
 mod output;
 mod progress;
 mod wiring;

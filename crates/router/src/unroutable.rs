@@ -82,7 +82,7 @@ async fn foreign(shared: &Shared, received: Received, detail: String) {
 }
 
 async fn send_again(shared: &Shared, received: Received, endpoint: &EndpointId) {
-    if let Err(error) = shared.parts.broker.declare_endpoint(endpoint).await {
+    if let Err(error) = shared.parts.broker.restore_endpoint(endpoint).await {
         let error = nuncio_runtime::lifecycle::chain(&error);
         tracing::error!(error, %endpoint, "the queue of an endpoint is missing and cannot be declared");
         tokio::time::sleep(PAUSE).await;

@@ -45,6 +45,8 @@ impl Keys {
         restore_lock => "epoch:restoring",
         /// STRING, names the queue by which the broker's data is recognised.
         broker_mark => "broker",
+        /// HASH loss → word, what the broker lost and is not made up for.
+        losses => "broker:lost",
         /// STRING, held by the process that queues unfinished deliveries again.
         sweep => "broker:sweeping",
         /// STRING, held by the process that keeps the journal of configuration.

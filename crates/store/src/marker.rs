@@ -3,6 +3,7 @@
 //! Owns a random word that also names a queue in the broker. When the word is here and the queue is not, the broker has
 //! lost what it held. Refuses to know the broker: whoever has it looks for the queue.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use nuncio_domain::{AppId, DeliveryId, EndpointId, MessageId, UnixMillis};
@@ -10,11 +11,12 @@ use nuncio_domain::{AppId, DeliveryId, EndpointId, MessageId, UnixMillis};
 use crate::sweep::Unfinished;
 use crate::{Store, StoreError};
 
-/// Where a reading of unfinished deliveries goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Where a reading of unfinished deliveries goes on. What was read is remembered by name and not by number: others are
+/// finished, and go, while it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UnfinishedFrom {
     due: Option<i64>,
-    seen_at_due: usize,
+    seen_at_due: HashSet<String>,
 }
 
 impl Store {
@@ -85,38 +87,47 @@ impl Store {
         self.one(action, cmd).await
     }
 
-    /// An app's unfinished deliveries by the time they are due, from where the last reading ended.
+    /// At most `limit` of an app's unfinished deliveries by the time they are due, from where the last reading ended; none
+    /// at the end. Each that is there from the beginning to the end of all readings is read.
     ///
     /// # Errors
     /// When Redis is away.
     pub async fn unfinished_from(
         &self,
         app: &AppId,
-        from: UnfinishedFrom,
+        from: &mut UnfinishedFrom,
         limit: usize,
-    ) -> Result<(Vec<Unfinished>, UnfinishedFrom), StoreError> {
-        let mut cmd = redis::cmd("ZRANGEBYSCORE");
-        cmd.arg(self.keys().unfinished(app));
-        cmd.arg(from.due.map_or("-inf".to_owned(), |due| due.to_string()))
-            .arg("+inf");
-        cmd.arg("WITHSCORES")
-            .arg("LIMIT")
-            .arg(from.seen_at_due)
-            .arg(limit);
-        let members: Vec<(String, f64)> = self.one("read unfinished deliveries", cmd).await?;
-        let mut next = from;
-        let mut found = Vec::with_capacity(members.len());
-        for (member, due) in members {
-            let due = due as i64;
-            next.seen_at_due = if next.due == Some(due) {
-                next.seen_at_due + 1
-            } else {
-                1
-            };
-            next.due = Some(due);
-            found.extend(parse(&member, due));
+    ) -> Result<Vec<Unfinished>, StoreError> {
+        loop {
+            let mut cmd = redis::cmd("ZRANGEBYSCORE");
+            cmd.arg(self.keys().unfinished(app));
+            cmd.arg(from.due.map_or("-inf".to_owned(), |due| due.to_string()))
+                .arg("+inf");
+            cmd.arg("WITHSCORES")
+                .arg("LIMIT")
+                .arg(0)
+                .arg(limit + from.seen_at_due.len());
+            let members: Vec<(String, f64)> = self.one("read unfinished deliveries", cmd).await?;
+            let mut fresh = 0;
+            let mut found = Vec::with_capacity(limit);
+            for (member, due) in members {
+                let due = due as i64;
+                if from.due != Some(due) {
+                    from.due = Some(due);
+                    from.seen_at_due.clear();
+                }
+                if from.seen_at_due.contains(&member) {
+                    continue;
+                }
+                fresh += 1;
+                found.extend(parse(&member, due));
+                from.seen_at_due.insert(member);
+            }
+            // Nobody else's names are taken for the end.
+            if fresh == 0 || !found.is_empty() {
+                return Ok(found);
+            }
         }
-        Ok((found, next))
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use lapin::options::{BasicConsumeOptions, QueueDeleteOptions};
+use lapin::options::{BasicConsumeOptions, ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use nuncio_broker::{ConsumeOptions, OnMissing, Queue};
+use nuncio_broker::{ConsumeOptions, LossNotice, OnMissing, Queue, Route};
+use nuncio_domain::Loss;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout};
 
-use crate::{Rig, config, id, next, outsider, shared_url};
+use crate::{PATIENCE, Rig, config, id, next, outsider, shared_url};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_is_dropped_returns_and_says_that_it_was_seen() {
@@ -195,4 +197,67 @@ async fn messages_taken_without_consuming_are_settled_one_by_one() {
         matches!(missing, Err(nuncio_broker::BrokerError::Missing { .. })),
         "{missing:?}"
     );
+}
+
+/// The next loss, which is this one.
+async fn loses(losses: &mut UnboundedReceiver<LossNotice>, expected: Loss) -> LossNotice {
+    let notice = timeout(PATIENCE, losses.recv()).await.unwrap().unwrap();
+    assert_eq!(notice.loss, expected);
+    notice
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_told_before_it_is_made_good() {
+    let url = shared_url().await;
+    let mut config = config(&url);
+    config.rungs = vec![Duration::from_secs(60)];
+    let rig = Rig::start(config).await;
+    let names = rig.broker.names().clone();
+    let lane = rig.lane(1).await;
+    let mut losses = rig.broker.losses();
+    let (_connection, channel) = outsider(&url).await;
+    let delete = async |queue: &str| {
+        let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
+        deleted.await.unwrap();
+    };
+
+    let queue = names.endpoint_queue(&lane);
+    let mut consumer = rig.consume(&lane, 10);
+    rig.wait_consumed(&lane).await;
+    assert!(losses.try_recv().is_err(), "a lane that is there is no loss");
+    delete(&queue).await;
+    let telling = async {
+        let notice = loses(&mut losses, Loss::Lane(lane.clone())).await;
+        assert_eq!(rig.depth(&queue).await, None, "not yet");
+        notice.noted.send(()).unwrap();
+        rig.wait_consumed(&lane).await;
+    };
+    tokio::select! {
+        () = telling => {}
+        _ = consumer.recv() => panic!("there is nothing to receive"),
+    }
+    drop(consumer);
+
+    let rung = names.rung(Duration::from_secs(60));
+    delete(&rung).await;
+    let note = async { loses(&mut losses, Loss::Rungs).await.noted.send(()).unwrap() };
+    let (mended, ()) = tokio::join!(rig.broker.mend_topology(), note);
+    mended.unwrap();
+    assert_eq!(rig.depth(&rung).await, Some(0));
+
+    // Who publishes there finds it out, too, and the message is not lost.
+    delete(&rung).await;
+    let note = async { loses(&mut losses, Loss::Rungs).await.noted.send(()).unwrap() };
+    let route = Route::to(&rung, lane.as_str());
+    let (published, ()) = tokio::join!(rig.publish(&route, "m1"), note);
+    published.unwrap();
+    rig.wait_depth(&rung, 1).await;
+
+    let deleted = channel.exchange_delete(names.deliveries().into(), ExchangeDeleteOptions::default());
+    deleted.await.unwrap();
+    let note = async { loses(&mut losses, Loss::Bindings).await.noted.send(()).unwrap() };
+    let (mended, ()) = tokio::join!(rig.broker.mend_topology(), note);
+    mended.unwrap();
+    rig.broker.declare_endpoint(&lane).await.unwrap();
+    rig.deliver(&lane, "m2").await;
 }

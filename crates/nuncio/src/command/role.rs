@@ -26,8 +26,8 @@ use tokio::sync::watch;
 use self::parts::Parts;
 use crate::catalogue;
 use crate::command::block_on;
-use crate::journal;
 use crate::wiring::{self, Services};
+use crate::{journal, losses};
 
 /// How often Redis is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(1);
@@ -130,8 +130,12 @@ async fn start(
     health: &Health,
 ) -> anyhow::Result<()> {
     let broker = services.broker(wiring::broker_config(config, &role.to_string())?)?;
+    let missing = broker.losses();
     check_broker(health, &broker);
     let store = wiring::store(config)?;
+    services
+        .tracker
+        .spawn(losses::note(missing, store.clone(), services.stop.clone()));
     check_store(health, &store, services);
     tokio::select! {
         () = journal::fill_blank(&broker, &store) => {}

@@ -7,6 +7,7 @@ mod configuration;
 mod directory;
 mod faults;
 mod lists;
+mod losses;
 mod putting_back;
 mod records;
 mod support;

@@ -1,12 +1,16 @@
 //! Records of attempts, the states they leave, statistics, and the sweeper's view.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use nuncio_domain::{DeliveryState, DeliveryStatus, Endpoint, Message, UnixMillis};
-use nuncio_store::{AttemptFilter, Health, PageRequest, Recorded, Recorder, StateReader, Store};
+use nuncio_store::{
+    AttemptFilter, Claimed, Health, PageRequest, Recorded, Recorder, StateReader, Store, UnfinishedFrom,
+};
 
 use crate::support::{
-    self, Life, NOW, claim, delivery, kept_app, kept_endpoint, message, record, retrying, state, version_with,
+    self, Life, NOW, claim, delivery, endpoint, kept_app, kept_endpoint, message, record, retrying, state,
+    version_with,
 };
 
 /// A routed message to one endpoint, and a recorder.
@@ -111,6 +115,12 @@ async fn recording_an_attempt_twice_is_recording_it_once() {
     for _ in 0..3 {
         assert_eq!(stage.recorder.record(failed.clone()).await, Recorded::Saved);
     }
+    assert_eq!(stage.attempts().await, [1]);
+    // Made by another copy of the delivery: it is told, and changes nothing.
+    let anothers = record(&stage.message, &stage.endpoint, 1, 200);
+    assert_eq!(stage.recorder.record(anothers).await, Recorded::MadeBefore);
+    assert_eq!(stage.recorder.record(failed.clone()).await, Recorded::Saved);
+    assert_eq!(stage.state().await, Some(state(retrying(), 0, 1)));
     assert_eq!(stage.attempts().await, [1]);
     let (a, b) = (
         record(&stage.message, &stage.endpoint, 2, 500),
@@ -357,6 +367,35 @@ async fn a_response_is_expunged_in_place_and_the_attempt_stays() {
         None,
         "nothing is made by expunging"
     );
+    stage.life.end().await;
+}
+
+#[tokio::test]
+async fn a_reading_of_unfinished_deliveries_misses_none_while_others_are_finished() {
+    let stage = Stage::set().await;
+    let app = &stage.message.app_id;
+    let endpoints: Vec<Endpoint> = (0..30).map(|_| endpoint(app, None)).collect();
+    let endpoints: Vec<&Endpoint> = endpoints.iter().collect();
+    // All of them due at the same moment.
+    let many = message(app, Some("many"));
+    let claims = [claim(&many, version_with(1), &endpoints)];
+    let claimed = stage.store.claim(&claims).await.unwrap();
+    assert_eq!(claimed, [Claimed::New]);
+    let mut from = UnfinishedFrom::default();
+    let mut read = HashSet::new();
+    loop {
+        let page = stage.store.unfinished_from(app, &mut from, 4).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        for unfinished in &page {
+            assert!(read.insert(unfinished.delivery.clone()), "read once");
+        }
+        // What was read is finished before the next page.
+        let done: Vec<_> = page.into_iter().map(|unfinished| unfinished.delivery).collect();
+        stage.store.drop_unfinished(app, &done).await.unwrap();
+    }
+    assert_eq!(read.len(), endpoints.len() + 1, "and that of the stage");
     stage.life.end().await;
 }
 
