@@ -1,5 +1,7 @@
 //! Several copies of one delivery, as crashes and lost queues leave them behind: the budget is that of one.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use std::time::Duration;
 
 use e2e::{Answer, LONG};

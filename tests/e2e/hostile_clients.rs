@@ -1,5 +1,7 @@
 //! Clients of the API that are slow on purpose, or want two readers of one request to differ on where it ends.
 
+#![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
+
 use std::time::Duration;
 
 use e2e::{Deployment, LONG, Nuncio, SHORT, eventually};

@@ -35,17 +35,24 @@ impl UnderWay {
     pub(crate) async fn enter(&self, message: &MessageId, series: Series) -> Hold {
         let run = (message.clone(), series);
         let waited = !self.runs().insert(run.clone());
-        while waited {
+        if waited {
+            self.wait_for(&run).await;
+        }
+        let of = self.clone();
+        Hold { of, run, waited }
+    }
+
+    /// Returns when the run was under way no longer, and is again for whoever waited.
+    async fn wait_for(&self, run: &Run) {
+        loop {
             // Before the look, so that no end in between is missed.
             let mut ended = std::pin::pin!(self.0.ended.notified());
             ended.as_mut().enable();
             if self.runs().insert(run.clone()) {
-                break;
+                return;
             }
             ended.await;
         }
-        let of = self.clone();
-        Hold { of, run, waited }
     }
 
     fn runs(&self) -> std::sync::MutexGuard<'_, HashSet<Run>> {
