@@ -6,9 +6,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use e2e::{ApiClient, Deployment, Event, LONG, Nuncio, Receiver, ports::free_port};
+use e2e::{ApiClient, Deployment, Event, LONG, Nuncio, Receiver, eventually, ports::free_port};
 use lapin::types::{AMQPValue, FieldArray};
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::delivery_stage::user;
 
@@ -286,6 +287,37 @@ async fn what_is_there_is_overwritten_only_when_that_is_asked_for() {
     assert!(partly.out.contains("restored 1 apps"), "{}", partly.out);
 }
 
+/// Waits until the journal tells of so much. It is restored into another database, so that nothing comes back by looking.
+async fn journaled(deployment: &Deployment, told: &str) {
+    let mut redis = Url::parse(deployment.setting("NUNCIO_REDIS_URL")).unwrap();
+    redis.set_path("/9");
+    let aside = deployment.clone().with("NUNCIO_REDIS_URL", redis.as_str());
+    eventually("the journal has it", LONG, || async {
+        let said = run(&aside, &["restore", "--journal"]).await;
+        said.out.contains(told).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_was_deleted_and_restored_is_in_the_journal_again() {
+    let scene = Scene::set().await;
+    let file = scene.save("all.json", &[]).await;
+    journaled(&scene.deployment, "holds 2 apps with 3 endpoints").await;
+    scene.api.delete("/api/v1/app/acme").await.unwrap();
+    journaled(&scene.deployment, "holds 1 apps with 0 endpoints").await;
+    run(&scene.deployment, &["restore", &file]).await.succeeded();
+    journaled(&scene.deployment, "holds 2 apps with 3 endpoints").await;
+    assert_eq!(
+        scene
+            .api
+            .endpoint_secret("acme", &scene.endpoints[0])
+            .await
+            .unwrap(),
+        OWN
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_main_secret_is_refused_unless_the_old_one_is_named_or_secrets_are_plain() {
     let scene = Scene::set().await;
@@ -375,6 +407,7 @@ async fn what_cannot_be_saved_or_restored_is_refused_and_nothing_is_half_done() 
     for (path, word) in [
         (scene.directory.path(), "is a directory"),
         (Path::new("/nowhere/at/all"), "/nowhere/at"),
+        (Path::new("/dev/full"), "no whole backup"),
     ] {
         let path = path.to_str().unwrap();
         run(&scene.deployment, &["backup", path]).await.refused(&[word]);

@@ -114,9 +114,10 @@ async fn keep(shared: &Shared) -> Result<(), JournalError> {
         }
         let (changed, gone) = news(&told.apps, &parts.directory.app_versions());
         tell_apps(shared, &mut told, changed).await?;
-        for app in gone {
+        for (app, version) in gone {
             let entry = JournalEntry::AppGone {
                 app: app.as_str().to_owned(),
+                version,
             };
             told.bytes += write(shared, &entry).await?;
             told.apps.remove(&app);
@@ -229,14 +230,17 @@ async fn write(shared: &Shared, entry: &JournalEntry) -> Result<usize, JournalEr
     Ok(bytes)
 }
 
+/// Apps with the versions that they have, or had when they were told last.
+type Versions = Vec<(AppId, u64)>;
+
 /// What is to be told: the apps with another version than was told, and those that are gone.
-fn news(told: &HashMap<AppId, u64>, known: &HashMap<AppId, u64>) -> (Vec<(AppId, u64)>, Vec<AppId>) {
+fn news(told: &HashMap<AppId, u64>, known: &HashMap<AppId, u64>) -> (Versions, Versions) {
+    let pair = |(app, version): (&AppId, &u64)| (app.clone(), *version);
     let changed = known
         .iter()
-        .filter(|(app, version)| told.get(*app) != Some(*version))
-        .map(|(app, version)| (app.clone(), *version));
-    let gone = told.keys().filter(|app| !known.contains_key(*app)).cloned();
-    (changed.collect(), gone.collect())
+        .filter(|(app, version)| told.get(*app) != Some(*version));
+    let gone = told.iter().filter(|(app, _)| !known.contains_key(*app));
+    (changed.map(pair).collect(), gone.map(pair).collect())
 }
 
 #[cfg(test)]
@@ -256,6 +260,6 @@ mod tests {
         let (changed, gone) = news(&told, &known);
         let changed: HashMap<_, _> = changed.into_iter().collect();
         assert_eq!(changed, versions(&[("app_changed", 2), ("app_new", 1)]));
-        assert_eq!(gone, ["app_gone".parse().unwrap()]);
+        assert_eq!(gone, [("app_gone".parse().unwrap(), 1)]);
     }
 }

@@ -4,9 +4,11 @@
 //! a creation leaves nothing that anyone sees, and that no change overwrites another.
 
 use nuncio_domain::{App, AppId, UnixMillis};
+use nuncio_wire::journal::AppImage;
 use nuncio_wire::record::AppRecord;
 use redis::Value;
 
+use crate::life::PutBack;
 use crate::link::Lane;
 use crate::page::{Page, PageRequest, Position};
 use crate::script::{self, CHANGE_APP, TAKE_NAME};
@@ -35,6 +37,26 @@ impl Store {
             .await?
             .ok_or(StoreError::Contended("app"))?;
         Ok(())
+    }
+
+    /// Keeps an app under an id that may have been here before, made again at `now`: its version is newer than any that an
+    /// app of that id can have had, so that whoever remembers its deletion sees that it is there.
+    ///
+    /// # Errors
+    /// As [`create_app`](Self::create_app).
+    pub async fn create_app_again(&self, app: &App, now: UnixMillis) -> Result<(), StoreError> {
+        let uid = app.uid.as_ref().map(|uid| uid.as_str().to_owned());
+        if let Some(uid) = &uid {
+            self.take_app_uid("import an app", uid, &app.id).await?;
+        }
+        let image = AppImage {
+            id: app.id.as_str().to_owned(),
+            uid,
+            version: version_at(now),
+            record: AppRecord::new(app).to_json(),
+            endpoints: Vec::new(),
+        };
+        self.put_back_apps(&[image], PutBack::Merge).await
     }
 
     /// The app with that id or uid.
@@ -338,6 +360,13 @@ impl Store {
 
 /// How many changes are kept; a process that is further behind loads everything again.
 const CHANGES_MAX: usize = 100_000;
+
+/// A version for an app that is made again at `now`. Versions grow by one with each change, and no app changes once a
+/// millisecond for as long as there are apps.
+#[must_use]
+pub fn version_at(now: UnixMillis) -> u64 {
+    u64::try_from(now.0).unwrap_or(0)
+}
 
 pub(crate) fn parse_app(id: AppId, text: &str) -> Result<App, StoreError> {
     let what = id.as_str().to_owned();

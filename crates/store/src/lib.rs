@@ -58,6 +58,7 @@ mod store;
 mod stream;
 mod sweep;
 
+pub use apps::version_at;
 pub use attempts::{AttemptFilter, AttemptedFilter, DeliveryOutlook, StoredAttempt};
 pub use claim::{Claim, Claimed};
 pub use config::StoreConfig;

@@ -3,10 +3,10 @@
 //! Owns the spelling of entries and how they are read from the first to the last. An entry tells the whole of one thing as
 //! it is then, so that entries may repeat or overtake each other. A round tells everything anew: when it is complete,
 //! what came before it no longer matters and may be dropped.
-//! Guarantees that what was deleted stays deleted, that an older version never replaces a newer one, and that a round that
+//! Guarantees that what was deleted stays deleted unless it is made again with a newer version, that an older version never replaces a newer one, and that a round that
 //! was not finished takes nothing away. Refuses to know records and secrets: both travel as they are kept, secrets sealed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,10 +51,13 @@ pub type EventTypeImages = BTreeMap<String, String>;
 pub enum JournalEntry {
     /// An app is this.
     App(AppImage),
-    /// An app was deleted.
+    /// An app was deleted. One of that id that is newer was made again.
     AppGone {
         /// Its id.
         app: String,
+        /// The version that was told of it last; an entry without one speaks of all.
+        #[serde(default = "every_version")]
+        version: u64,
     },
     /// The event types are these.
     EventTypes {
@@ -79,6 +82,10 @@ pub enum JournalEntry {
     /// What a newer version wrote.
     #[serde(other)]
     Unknown,
+}
+
+fn every_version() -> u64 {
+    u64::MAX
 }
 
 impl JournalEntry {
@@ -119,7 +126,8 @@ impl Configuration {
 pub struct Replay {
     told: Told,
     round: Option<(String, Told)>,
-    gone: BTreeSet<String>,
+    /// Apps that were deleted, and the newest version that is gone.
+    gone: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -133,7 +141,7 @@ impl Replay {
     pub fn apply(&mut self, entry: JournalEntry) {
         match entry {
             JournalEntry::App(app) => {
-                if self.gone.contains(&app.id) {
+                if self.gone.get(&app.id).is_some_and(|gone| *gone >= app.version) {
                     return;
                 }
                 if let Some((_, round)) = &mut self.round {
@@ -141,12 +149,13 @@ impl Replay {
                 }
                 self.told.tell(app);
             }
-            JournalEntry::AppGone { app } => {
+            JournalEntry::AppGone { app, version } => {
                 if let Some((_, round)) = &mut self.round {
-                    round.apps.remove(&app);
+                    round.forget(&app, version);
                 }
-                self.told.apps.remove(&app);
-                self.gone.insert(app);
+                self.told.forget(&app, version);
+                let gone = self.gone.entry(app).or_default();
+                *gone = version.max(*gone);
             }
             JournalEntry::EventTypes { types } => {
                 if let Some((_, round)) = &mut self.round {
@@ -195,6 +204,12 @@ impl Told {
             self.apps.insert(app.id.clone(), app);
         }
     }
+
+    fn forget(&mut self, app: &str, version: u64) {
+        if self.apps.get(app).is_some_and(|held| held.version <= version) {
+            self.apps.remove(app);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -211,8 +226,11 @@ mod tests {
         })
     }
 
-    fn gone(id: &str) -> JournalEntry {
-        JournalEntry::AppGone { app: id.to_owned() }
+    fn gone(id: &str, version: u64) -> JournalEntry {
+        JournalEntry::AppGone {
+            app: id.to_owned(),
+            version,
+        }
     }
 
     fn begin(round: &str) -> JournalEntry {
@@ -248,13 +266,27 @@ mod tests {
     #[test]
     fn what_was_deleted_stays_deleted() {
         assert_eq!(
-            read([app("a", 1), gone("a"), app("a", 2), app("b", 1)]),
+            read([app("a", 2), gone("a", 2), app("a", 1), app("a", 2), app("b", 1)]),
             are(&[("b", 1)])
         );
         assert_eq!(
-            read([app("a", 1), begin("r"), app("a", 1), gone("a"), end("r")]),
+            read([app("a", 1), begin("r"), app("a", 1), gone("a", 1), end("r")]),
             are(&[])
         );
+    }
+
+    #[test]
+    fn what_was_deleted_and_made_again_is_there_in_whatever_order_they_come() {
+        let told = [app("a", 2), gone("a", 2), app("a", 9)];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            assert_eq!(
+                read(order.map(|at| told[at].clone())),
+                are(&[("a", 9)]),
+                "{order:?}"
+            );
+        }
+        let again = [app("a", 2), gone("a", 2), app("a", 9), gone("a", 9), app("a", 9)];
+        assert_eq!(read(again), are(&[]));
     }
 
     #[test]

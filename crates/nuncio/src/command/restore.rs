@@ -15,10 +15,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nuncio_broker::Broker;
-use nuncio_domain::{EndpointId, EventTypeName};
+use nuncio_domain::{EndpointId, EventTypeName, UnixMillis};
 use nuncio_runtime::config::MainSecret;
-use nuncio_runtime::{Config, ConfigArgs, telemetry};
-use nuncio_store::{EventTypeStands, PutBack, Store};
+use nuncio_runtime::{Clock, Config, ConfigArgs, telemetry};
+use nuncio_store::{EventTypeStands, PutBack, Store, version_at};
 use nuncio_wire::journal::{AppImage, Configuration};
 
 use self::plan::{How, Plan};
@@ -93,7 +93,12 @@ async fn from_backup(
         (true, _) => How::Merge,
         _ => How::IntoEmpty,
     };
-    let plan = compare(store, backup.configuration, how).await?;
+    let mut plan = compare(store, backup.configuration, how).await?;
+    // One that was deleted since is newer than its deletion, for the journal and for every process.
+    let now = version_at(UnixMillis(Clock::system().now()));
+    for app in &mut plan.configuration.apps {
+        app.version = app.version.max(now);
+    }
     for remark in &plan.remarks {
         output::note(remark);
     }

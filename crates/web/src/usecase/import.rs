@@ -97,7 +97,7 @@ impl Importer {
         let found = store(self.store.app(wanted.id.as_str()).await)?;
         let Some(held) = found.filter(|held| held.id == wanted.id) else {
             match self.operator {
-                Some(_) => store(self.store.create_app(&wanted).await)?,
+                Some(_) => store(self.store.create_app_again(&wanted, self.now).await)?,
                 None => self.check_uid(&wanted).await?,
             }
             return Ok((wanted, Imported::Created));

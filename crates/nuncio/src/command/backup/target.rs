@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use tempfile::NamedTempFile;
 
 pub(super) enum Target {
@@ -52,22 +52,21 @@ impl Target {
     }
 
     pub(super) fn write(&mut self, text: &str) -> anyhow::Result<()> {
-        let (writer, place): (&mut dyn Write, String) = match self {
-            Self::Stream(writer, place) => (writer, place.clone()),
-            Self::File(writer, path) => (writer, path.display().to_string()),
-        };
-        writer
-            .write_all(text.as_bytes())
-            .with_context(|| format!("failed to write to {place}"))
+        match self {
+            Self::Stream(writer, place) => writer
+                .write_all(text.as_bytes())
+                .map_err(|error| cut_off(place, &error)),
+            Self::File(writer, path) => writer
+                .write_all(text.as_bytes())
+                .with_context(|| format!("failed to write to {}", path.display())),
+        }
     }
 
     /// Puts what was written in its place, and answers the place's name.
     pub(super) fn finish(self) -> anyhow::Result<String> {
         match self {
             Self::Stream(mut writer, place) => {
-                writer
-                    .flush()
-                    .with_context(|| format!("failed to write to {place}"))?;
+                writer.flush().map_err(|error| cut_off(&place, &error))?;
                 Ok(place)
             }
             Self::File(writer, path) => {
@@ -85,4 +84,9 @@ impl Target {
             }
         }
     }
+}
+
+/// A reader who hung up is no quiet end: what was written is not a backup.
+fn cut_off(place: &str, error: &io::Error) -> anyhow::Error {
+    anyhow!("failed to write to {place}, where no whole backup is: {error}")
 }
