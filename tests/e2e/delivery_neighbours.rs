@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Answer, Event, LONG};
+use e2e::{Answer, Event, LONG, eventually};
 
 use crate::delivery_stage::{Stage, user};
 
@@ -38,4 +38,38 @@ async fn endpoints_that_hang_fail_or_hang_up_delay_nobody_else() {
         "who hangs is not given everything at once"
     );
     assert!(stage.receiver.count("/fails") > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_that_come_back_are_asked_by_one_request_before_they_get_more() {
+    const ENDPOINTS: usize = 20;
+    const WAITING: usize = 40;
+    let takes = Duration::from_millis(300);
+    let mut stage = Stage::set(&[("NUNCIO_RETRY_FIRST", "1s"), ("NUNCIO_RETRY_ATTEMPTS", "30")]).await;
+    for n in 0..ENDPOINTS {
+        let path = format!("/{n}");
+        stage.receiver.answer(&path, [Answer::ok().after(takes)]);
+        stage.endpoint(&path).await;
+    }
+    stage.receiver.stop();
+    let events = (0..WAITING).map(|n| Event::new(&stage.app, "sync.user", user(n)));
+    stage.publisher.publish_all(events).await.unwrap();
+    eventually("every breaker is open", LONG, || async {
+        let metrics = stage.nuncio.metrics().await.ok()?;
+        let open = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("nuncio_sender_breakers_open "))?;
+        (open.parse() == Ok(ENDPOINTS)).then_some(())
+    })
+    .await;
+    stage.receiver.resume().await.unwrap();
+    for n in 0..ENDPOINTS {
+        let arrived = stage.receiver.wait_for(&format!("/{n}"), WAITING, LONG).await;
+        let first = arrived[0].at;
+        let while_it_was_answered = arrived
+            .iter()
+            .filter(|request| request.at < first + takes)
+            .count();
+        assert_eq!(while_it_was_answered, 1, "endpoint {n} was stampeded");
+    }
 }
