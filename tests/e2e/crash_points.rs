@@ -262,7 +262,7 @@ async fn a_router_and_a_sender_that_die_while_they_stop_lose_nothing() {
     let _turn = turn().await;
     let stage = Stage::open().await;
     let table = [("router::stopping", 1, ALL), ("sender::stopping", 1, HELD)];
-    let (router, sender) = (
+    let (router, mut sender) = (
         stage.doomed("router", table[0].0, 1).await,
         stage.start("sender").await,
     );
@@ -271,7 +271,8 @@ async fn a_router_and_a_sender_that_die_while_they_stop_lose_nothing() {
     dies(router, table[0].0).await;
     let _router = stage.start("router").await;
     stage.delivered(1).await;
-    drop(sender);
+    // In order: a second crash in the round could repeat a second request.
+    sender.terminate(LONG).await.expect("an orderly end");
 
     let sender = stage.doomed("sender", table[1].0, 1).await;
     stage.publish(1).await;
