@@ -163,12 +163,7 @@ async fn attempt(
     if !has_turn(shared, &prepared, turn).await {
         return (prepared, What::Undecided);
     }
-    let permits = if turn.proven {
-        &shared.permits.proven
-    } else {
-        &shared.permits.unproven
-    };
-    let permit = permits.acquire().await.expect("the semaphore is never closed");
+    let permit = shared.permits.acquire(turn.proven).await;
     metrics::gauge!("nuncio_sender_requests_under_way").increment(1);
     let started_at = UnixMillis(shared.parts.clock.now());
     nuncio_failpoints::hit!("sender::posting");

@@ -13,6 +13,7 @@ mod lane;
 mod lanes;
 mod membership;
 mod pace;
+mod permits;
 mod prepared;
 mod settle;
 mod streak;
@@ -29,7 +30,6 @@ use nuncio_egress::{HttpClient, UrlRules};
 use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_store::{Directory, Recorder, StateReader, Store};
 use nuncio_traces::Tracer;
-use tokio::sync::Semaphore;
 
 /// Which families of headers carry id, timestamp and signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,25 +94,8 @@ pub struct SenderParts {
 struct Shared {
     parts: SenderParts,
     publisher: Publisher,
-    permits: Permits,
+    permits: permits::Permits,
     paces: pace::Paces,
-}
-
-/// Requests under way in all: half for endpoints that answer, half for those of which that is not known, so that many
-/// hanging ones cannot starve the others.
-struct Permits {
-    proven: Semaphore,
-    unproven: Semaphore,
-}
-
-impl Permits {
-    fn new(limit: u32) -> Self {
-        let half = (limit as usize / 2).max(1);
-        Self {
-            proven: Semaphore::new(half),
-            unproven: Semaphore::new((limit as usize - half.min(limit as usize)).max(1)),
-        }
-    }
 }
 
 /// Runs a sender until its life is told to stop: what is under way is finished, the rest returned to its queues.
@@ -126,7 +109,7 @@ pub async fn run(parts: SenderParts) -> Result<(), BrokerError> {
     let members = membership::join(&parts).await;
     let shared = Arc::new(Shared {
         publisher: parts.broker.publisher(),
-        permits: Permits::new(parts.settings.sender_concurrency),
+        permits: permits::Permits::new(parts.settings.sender_concurrency),
         paces: pace::Paces::default(),
         parts,
     });

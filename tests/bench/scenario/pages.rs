@@ -177,7 +177,11 @@ impl Visitor {
             .split(['"', '\''])
             .filter(|text| text.starts_with("/assets/"))
             .collect();
-        ensure!(!files.is_empty(), "{path}: no style, no script");
+        // Only a part that is put into a page comes without them.
+        ensure!(
+            !files.is_empty() || path.ends_with("/live"),
+            "{path}: no style, no script"
+        );
         let mut bytes = 0;
         for file in files.into_iter().chain([path]) {
             let answer = self.ask(file).await?;
