@@ -51,7 +51,7 @@ enum From {
 
 #[derive(Debug, Args)]
 struct SvixArgs {
-    /// The address of the server, such as https://api.eu.svix.com
+    /// The address of the server, with its `https://`
     #[arg(long, value_name = "URL")]
     from: url::Url,
     /// Its API token; better in the environment or a file, as arguments can be seen by every user of this machine
