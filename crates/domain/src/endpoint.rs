@@ -91,6 +91,27 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// An active endpoint of which nothing else was said yet, not even where to post.
+    #[must_use]
+    pub fn blank(app_id: AppId, id: EndpointId, now: UnixMillis) -> Self {
+        Self {
+            id,
+            app_id,
+            uid: None,
+            url: String::new(),
+            description: String::new(),
+            state: EndpointState::Active,
+            version: 1,
+            event_types: None,
+            channels: None,
+            throttle_rate: None,
+            headers: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// Whether it is disabled.
     #[must_use]
     pub fn is_disabled(&self) -> bool {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nuncio_domain::{
     App, AppId, Attempt, AttemptId, AttemptNumber, DeliveryState, DeliveryStatus, Endpoint, EndpointId,
-    EndpointState, Message, MessageId, Outcome, Routing, Series, Trigger, UnixMillis,
+    Message, MessageId, Outcome, Routing, Series, Trigger, UnixMillis,
 };
 use nuncio_store::{Claim, Directory, Record, Recorded, Recorder, Store, StoreConfig};
 use secrecy::SecretString;
@@ -319,20 +319,9 @@ fn app() -> App {
 
 fn endpoint(app: &AppId) -> Endpoint {
     let at = UnixMillis(1_763_900_000_000);
+    let id = EndpointId::generate(at, &mut rand::rng());
     Endpoint {
-        id: EndpointId::generate(at, &mut rand::rng()),
-        app_id: app.clone(),
-        uid: None,
         url: "https://example.com/webhooks/incoming".into(),
-        description: String::new(),
-        state: EndpointState::Active,
-        version: 1,
-        event_types: None,
-        channels: None,
-        throttle_rate: None,
-        headers: Default::default(),
-        metadata: Default::default(),
-        created_at: at,
-        updated_at: at,
+        ..Endpoint::blank(app.clone(), id, at)
     }
 }

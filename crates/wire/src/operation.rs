@@ -177,7 +177,7 @@ fn rfc3339(at: UnixMillis) -> String {
 mod tests {
     use std::time::Duration;
 
-    use nuncio_domain::{AttemptNumber, EndpointState, Outcome, Trigger};
+    use nuncio_domain::{AttemptNumber, Outcome, Trigger};
 
     use super::*;
 
@@ -225,20 +225,8 @@ mod tests {
     #[test]
     fn an_endpoint_disabled_for_failing_tells_since_when() {
         let endpoint = Endpoint {
-            id: "ep_1".parse().unwrap(),
-            app_id: "app_1".parse().unwrap(),
-            uid: None,
             url: "https://example.com/".into(),
-            description: String::new(),
-            state: EndpointState::Active,
-            version: 1,
-            event_types: None,
-            channels: None,
-            throttle_rate: None,
-            headers: Default::default(),
-            metadata: Default::default(),
-            created_at: UnixMillis(0),
-            updated_at: UnixMillis(0),
+            ..Endpoint::blank("app_1".parse().unwrap(), "ep_1".parse().unwrap(), UnixMillis(0))
         };
         let told = EndpointChange::Disabled.event(&app(), &endpoint, Some(UnixMillis(0)), Some("failing"));
         assert_eq!(told.kind, "endpoint.disabled");

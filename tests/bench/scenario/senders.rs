@@ -72,8 +72,9 @@ async fn one_is_killed(bench: &mut Bench, stage: &Stage, mut more: Vec<Nuncio>) 
     let total = bench.scaled((RATE * RATE_SECONDS) as u64);
     let stream = every_lane(stage, Pace::Rate(RATE), total);
     let mut victim = more.pop().context("there are several senders")?;
+    let kill_after = KILLED_AFTER.mul_f64(bench.scale);
     let killed = async {
-        sleep(KILLED_AFTER.mul_f64(bench_scale(total))).await;
+        sleep(kill_after).await;
         let at = clock::now_ns();
         victim.kill().map(|_| at)
     };
@@ -107,11 +108,6 @@ async fn one_is_killed(bench: &mut Bench, stage: &Stage, mut more: Vec<Nuncio>) 
         ),
     ]);
     Ok(Row::new("one of 4 senders killed at 1,000/s", vec![run]))
-}
-
-/// The share of the usual work that `total` is.
-fn bench_scale(total: u64) -> f64 {
-    total as f64 / (RATE * RATE_SECONDS)
 }
 
 /// An endpoint, then an app of four, that may be sent 50 messages a second, between three senders.

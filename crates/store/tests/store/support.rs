@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nuncio_domain::{
     App, AppId, Attempt, AttemptId, AttemptNumber, DeliveryId, DeliveryState, DeliveryStatus, Endpoint,
-    EndpointId, EndpointState, Message, MessageId, Outcome, Routing, Series, Trigger, UnixMillis,
+    EndpointId, Message, MessageId, Outcome, Routing, Series, Trigger, UnixMillis,
 };
 use nuncio_store::{Claim, Record, Store, StoreConfig};
 use secrecy::SecretString;
@@ -222,21 +222,11 @@ pub(crate) fn app(uid: Option<&str>) -> App {
 }
 
 pub(crate) fn endpoint(app: &AppId, uid: Option<&str>) -> Endpoint {
+    let id = EndpointId::generate(UnixMillis(NOW.0 + unique() as i64 * 4), &mut rand::rng());
     Endpoint {
-        id: EndpointId::generate(UnixMillis(NOW.0 + unique() as i64 * 4), &mut rand::rng()),
-        app_id: app.clone(),
         uid: uid.map(|uid| uid.parse().unwrap()),
         url: "https://example.com/hook".into(),
-        description: String::new(),
-        state: EndpointState::Active,
-        version: 1,
-        event_types: None,
-        channels: None,
-        throttle_rate: None,
-        headers: Default::default(),
-        metadata: Default::default(),
-        created_at: NOW,
-        updated_at: NOW,
+        ..Endpoint::blank(app.clone(), id, NOW)
     }
 }
 

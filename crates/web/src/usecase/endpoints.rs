@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nuncio_domain::limits::CHANNELS_MAX;
 use nuncio_domain::{
-    App, AppId, Channel, DisabledReason, Endpoint, EndpointId, EndpointState, EventTypeName, Uid, UnixMillis,
+    App, Channel, DisabledReason, Endpoint, EndpointId, EndpointState, EventTypeName, Uid, UnixMillis,
 };
 use nuncio_egress::{EndpointUrl, UrlRules, endpoint_headers};
 use nuncio_producer::{EndpointChange, Operator};
@@ -161,7 +161,7 @@ impl UseCases {
         let checked = draft.check(&self.rules.urls)?;
         let now = self.now();
         let id = self.dice.with(|mut rng| EndpointId::generate(now, &mut rng));
-        let mut endpoint = blank(&app.id, id, now);
+        let mut endpoint = Endpoint::blank(app.id.clone(), id, now);
         checked.apply(&mut endpoint, now);
         let secret = checked.secret.unwrap_or_else(|| self.new_secret());
         self.declare_lane(&endpoint.id).await?;
@@ -428,26 +428,6 @@ pub(super) async fn tell(operator: &Operator, app: &App, endpoint: &Endpoint, ch
             error = nuncio_runtime::lifecycle::chain(&error),
             "an operational event could not be published"
         );
-    }
-}
-
-/// An endpoint that nothing was said of yet.
-pub(super) fn blank(app: &AppId, id: EndpointId, now: UnixMillis) -> Endpoint {
-    Endpoint {
-        id,
-        app_id: app.clone(),
-        uid: None,
-        url: String::new(),
-        description: String::new(),
-        state: EndpointState::Active,
-        version: 1,
-        event_types: None,
-        channels: None,
-        throttle_rate: None,
-        headers: BTreeMap::new(),
-        metadata: BTreeMap::new(),
-        created_at: now,
-        updated_at: now,
     }
 }
 

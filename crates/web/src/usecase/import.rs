@@ -146,7 +146,7 @@ impl Importer {
         let found = store(self.store.endpoint(&app.id, id.as_str()).await)?.filter(|held| held.id == id);
         let base = found
             .clone()
-            .unwrap_or_else(|| endpoints::blank(&app.id, id, times.created));
+            .unwrap_or_else(|| Endpoint::blank(app.id.clone(), id, times.created));
         let mut wanted = base.clone();
         checked.apply(&mut wanted, times.updated);
         let lacking_headers = keep_hidden(&base, &mut wanted, foreign.hidden_headers);

@@ -16,9 +16,7 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use nuncio_broker::{Broker, BrokerConfig};
-use nuncio_domain::{
-    App, AppId, Endpoint, EndpointId, EndpointState, EventTypeName, Outcome, Reason, Uid, UnixMillis,
-};
+use nuncio_domain::{App, AppId, Endpoint, EndpointId, EventTypeName, Outcome, Reason, Uid, UnixMillis};
 use nuncio_producer::{Event, Producer};
 use nuncio_runtime::{Clock, Config, Dice};
 use nuncio_signing::{Secret, Signed, TOLERANCE, Verifier};
@@ -253,20 +251,9 @@ impl Canary {
             .await
             .context("the canary's queue could not be declared")?;
         let endpoint = Endpoint {
-            id: self.endpoint.clone(),
-            app_id: self.app.clone(),
-            uid: None,
             url,
             description: "sends an event through the pipeline to see whether it works".to_owned(),
-            state: EndpointState::Active,
-            version: 1,
-            event_types: None,
-            channels: None,
-            throttle_rate: None,
-            headers: BTreeMap::new(),
-            metadata: BTreeMap::new(),
-            created_at: now,
-            updated_at: now,
+            ..Endpoint::blank(self.app.clone(), self.endpoint.clone(), now)
         };
         let secret = SecretString::from(self.secret.clone());
         self.store
