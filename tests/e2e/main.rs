@@ -34,6 +34,7 @@ mod delivery_record;
 mod delivery_stage;
 mod delivery_stale;
 mod delivery_throttle;
+mod delivery_turns;
 mod delivery_wire;
 mod deploy_dashboard;
 mod deploy_guides;

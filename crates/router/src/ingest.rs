@@ -1,4 +1,5 @@
-//! The ingest loop: takes events in batches, so that Redis and the broker are asked in batches.
+//! The ingest loop: takes events in, and routes them in batches, each app in turn, so that Redis and the broker are asked
+//! in batches and no app waits behind another's many.
 //!
 //! Owns how many batches are under way and the orderly end. A batch is whatever has already arrived: at low load it is
 //! one event, which waits for nothing.
@@ -7,20 +8,24 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use nuncio_broker::{ConsumeOptions, Consumer, OnMissing, Queue, Received};
+use nuncio_broker::Received;
+use nuncio_wire::IncomingEvent;
 use tokio::sync::mpsc;
 
 use crate::finish::{self, FannedOut};
+use crate::read_ahead::ReadAhead;
+use crate::turns::{Batch, Limits, Turns};
 use crate::{Shared, batch};
 
-/// Events of one batch, at most.
-const BATCH_EVENTS_MAX: usize = 100;
-/// Bytes of payloads at which a batch is full: each is copied into the claim and into the publishes.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Batches under way at once, at most.
-const BATCHES_MAX: usize = 4;
-/// Events that the broker hands over before any is acknowledged: so much may be in memory of what may be large.
-const PREFETCH: u16 = (BATCH_EVENTS_MAX * BATCHES_MAX) as u16;
+const BATCHES_MAX: usize = 8;
+const LIMITS: Limits = Limits {
+    batch_events: 64,
+    // Each payload is copied into the claim and into the publishes.
+    batch_bytes: 1024 * 1024,
+    // Two batches: enough for all that one app can need, and what others wait for when they come.
+    app_events: 128,
+};
 
 /// Routes events until told to stop, then finishes those it has begun.
 pub(crate) async fn run(shared: Arc<Shared>) {
@@ -35,29 +40,36 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 async fn take_in(shared: &Shared, done: mpsc::UnboundedSender<Vec<FannedOut>>) {
-    let options = ConsumeOptions {
-        prefetch: PREFETCH,
-        on_missing: OnMissing::Declare,
-    };
-    let mut consumer = shared.parts.broker.consume(Queue::Ingest, options);
+    let mut ahead = ReadAhead::new(shared.parts.broker.clone());
+    let mut turns = Turns::new(LIMITS);
     let mut under_way = FuturesUnordered::new();
     let (soft, hard) = (&shared.parts.life.soft, &shared.parts.life.hard);
-    let route = async |events| {
-        let fanned_out = batch::route(shared, events).await;
+    let route = async |batch: Batch<Received>| {
+        let fanned_out = batch::route(shared, batch.events).await;
         // Whoever would finish it is gone only with this process: the events then come again.
         done.send(fanned_out).ok();
+        batch.apps
     };
     loop {
-        let received = tokio::select! {
+        while under_way.len() < BATCHES_MAX
+            && let Some(batch) = turns.take()
+        {
+            under_way.push(route(batch));
+        }
+        ahead.adjust(turns.events(), turns.bytes());
+        tokio::select! {
             biased;
             () = soft.cancelled() => break,
-            Some(()) = under_way.next(), if !under_way.is_empty() => continue,
-            received = consumer.recv(), if under_way.len() < BATCHES_MAX => received,
-        };
-        let Some(first) = received else { break };
-        under_way.push(route(gather(first, &mut consumer)));
+            Some(apps) = under_way.next(), if !under_way.is_empty() => turns.ended(&apps),
+            received = ahead.recv() => match received {
+                Some(first) => gather(first, &mut ahead, &mut turns),
+                None => break,
+            },
+        }
     }
-    consumer.cancel().await;
+    // What waits returns to the queue, for others to route.
+    drop(turns);
+    ahead.cancel().await;
     nuncio_failpoints::hit!("router::stopping");
     let finish = async { while under_way.next().await.is_some() {} };
     tokio::select! {
@@ -66,16 +78,15 @@ async fn take_in(shared: &Shared, done: mpsc::UnboundedSender<Vec<FannedOut>>) {
     }
 }
 
-/// `first` and what has arrived behind it.
-fn gather(first: Received, consumer: &mut Consumer) -> Vec<Received> {
-    let mut bytes = first.body.len();
-    let mut events = vec![first];
-    while events.len() < BATCH_EVENTS_MAX && bytes < BATCH_BYTES_MAX {
-        let Some(Some(next)) = consumer.recv().now_or_never() else {
-            break;
-        };
-        bytes += next.body.len();
-        events.push(next);
+/// Takes in `first` and what has arrived behind it.
+fn gather(first: Received, ahead: &mut ReadAhead, turns: &mut Turns<Received>) {
+    let mut received = Some(first);
+    while let Some(event) = received {
+        let bytes = event.body.len();
+        // What names no app is set aside; until then it stands in line as if it were one.
+        let app = IncomingEvent::app_named(&event.routing_key, &event.properties).unwrap_or_default();
+        let app = app.to_owned();
+        turns.push(&app, event, bytes);
+        received = ahead.recv().now_or_never().flatten();
     }
-    events
 }

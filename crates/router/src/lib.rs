@@ -10,9 +10,11 @@ mod fanout;
 mod finish;
 mod ingest;
 mod journal;
+mod read_ahead;
 mod set_aside;
 mod sweep;
 mod trace;
+mod turns;
 mod unroutable;
 
 use std::sync::Arc;

@@ -102,6 +102,14 @@ pub struct IncomingEvent {
 }
 
 impl IncomingEvent {
+    /// The app that an event names, by id or uid, unchecked: the property `app_id`, or else the routing key up to its
+    /// first dot.
+    #[must_use]
+    pub fn app_named<'a>(routing_key: &'a str, properties: &'a Properties) -> Option<&'a str> {
+        let by_key = || routing_key.split_once('.').map(|(app, _)| app);
+        properties.app_id.as_deref().or_else(by_key)
+    }
+
     /// The event in an AMQP message to the exchange `<ns>.events`.
     ///
     /// # Errors
@@ -144,13 +152,9 @@ impl IncomingEvent {
 /// App and event type: from `<app>.<event type>`, each overridden by its property.
 fn address(routing_key: &str, properties: &Properties) -> Result<(String, EventTypeName), Unreadable> {
     let split = routing_key.split_once('.');
-    let app = match (&properties.app_id, split) {
-        (Some(app), _) => app.as_str(),
-        (None, Some((app, _))) => app,
-        (None, None) => {
-            let detail = format!("the routing key {routing_key:?} is not `<app>.<event type>`");
-            return unreadable(SetAsideReason::BadRoutingKey, detail);
-        }
+    let Some(app) = IncomingEvent::app_named(routing_key, properties) else {
+        let detail = format!("the routing key {routing_key:?} is not `<app>.<event type>`");
+        return unreadable(SetAsideReason::BadRoutingKey, detail);
     };
     let named_by_property = properties.app_id.is_some();
     if Uid::parse(app).is_err() {

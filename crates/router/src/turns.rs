@@ -1,0 +1,263 @@
+//! Whose events are routed next: each app's in turn.
+//!
+//! Owns what was taken from the ingest queue and is not being routed yet. Guarantees that the events of one app stay in
+//! order, that an app with one event waits for at most one of each other app, and that one app alone never has more than
+//! its share being routed, so that others find room at once. Pure: refuses to know the broker.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// How much is routed at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Events of one batch.
+    pub(crate) batch_events: usize,
+    /// Bytes of payloads at which a batch is full.
+    pub(crate) batch_bytes: usize,
+    /// Events of one app in all batches that are being routed.
+    pub(crate) app_events: usize,
+}
+
+/// Events that wait, app by app.
+#[derive(Debug)]
+pub(crate) struct Turns<T> {
+    limits: Limits,
+    apps: HashMap<Arc<str>, App<T>>,
+    /// The apps with events that wait, in the order of their turns.
+    round: VecDeque<Arc<str>>,
+    events: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct App<T> {
+    waiting: VecDeque<Waiting<T>>,
+    being_routed: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    event: T,
+    bytes: usize,
+}
+
+impl<T> App<T> {
+    fn unseen() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            being_routed: 0,
+        }
+    }
+}
+
+/// Events to route together.
+#[derive(Debug)]
+pub(crate) struct Batch<T> {
+    /// The events.
+    pub(crate) events: Vec<T>,
+    /// The app of each, to be told to [`Turns::ended`].
+    pub(crate) apps: Vec<Arc<str>>,
+}
+
+impl<T> Turns<T> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            apps: HashMap::new(),
+            round: VecDeque::new(),
+            events: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Events that wait.
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Bytes of their payloads.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes in an event of `app` with a payload of so many `bytes`.
+    pub(crate) fn push(&mut self, app: &str, event: T, bytes: usize) {
+        let name = match self.apps.get_key_value(app) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(app),
+        };
+        let app = self.apps.entry(Arc::clone(&name)).or_insert_with(App::unseen);
+        if app.waiting.is_empty() {
+            self.round.push_back(name);
+        }
+        app.waiting.push_back(Waiting { event, bytes });
+        self.events += 1;
+        self.bytes += bytes;
+    }
+
+    /// The next batch, one event of each app in turn until it is full; nothing when all that waits has its share being
+    /// routed.
+    pub(crate) fn take(&mut self) -> Option<Batch<T>> {
+        let mut batch = Batch {
+            events: Vec::new(),
+            apps: Vec::new(),
+        };
+        let mut bytes = 0;
+        let mut without = 0;
+        while without < self.round.len()
+            && batch.events.len() < self.limits.batch_events
+            && bytes < self.limits.batch_bytes
+        {
+            let Some(name) = self.round.pop_front() else { break };
+            match self.next_of(&name) {
+                Some((next, more)) => {
+                    without = 0;
+                    bytes += next.bytes;
+                    batch.events.push(next.event);
+                    batch.apps.push(Arc::clone(&name));
+                    if more {
+                        self.round.push_back(name);
+                    }
+                }
+                None => {
+                    without += 1;
+                    self.round.push_back(name);
+                }
+            }
+        }
+        (!batch.events.is_empty()).then_some(batch)
+    }
+
+    /// The next event of an app, if it has not its share already, and whether more of it wait.
+    fn next_of(&mut self, name: &str) -> Option<(Waiting<T>, bool)> {
+        let app = self.apps.get_mut(name)?;
+        if app.being_routed >= self.limits.app_events {
+            return None;
+        }
+        let next = app.waiting.pop_front()?;
+        app.being_routed += 1;
+        self.events -= 1;
+        self.bytes -= next.bytes;
+        Some((next, !app.waiting.is_empty()))
+    }
+
+    /// Notes that a batch is no longer being routed: `apps` are those of its events.
+    pub(crate) fn ended(&mut self, apps: &[Arc<str>]) {
+        for name in apps {
+            let Some(app) = self.apps.get_mut(name) else {
+                continue;
+            };
+            app.being_routed = app.being_routed.saturating_sub(1);
+            if app.being_routed == 0 && app.waiting.is_empty() {
+                self.apps.remove(name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        batch_events: 4,
+        batch_bytes: 100,
+        app_events: 6,
+    };
+
+    fn holding(events: &[(&str, u32)]) -> Turns<u32> {
+        let mut turns = Turns::new(LIMITS);
+        for (app, number) in events {
+            turns.push(app, *number, 10);
+        }
+        turns
+    }
+
+    #[test]
+    fn a_quiet_app_waits_for_one_event_of_a_busy_one() {
+        let mut turns = holding(&[
+            ("busy", 1),
+            ("busy", 2),
+            ("busy", 3),
+            ("busy", 4),
+            ("busy", 5),
+            ("quiet", 6),
+        ]);
+        assert_eq!(turns.take().unwrap().events, [1, 6, 2, 3]);
+        assert_eq!(turns.take().unwrap().events, [4, 5]);
+        assert!(turns.take().is_none());
+        assert_eq!((turns.events(), turns.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn one_app_leaves_room_for_others() {
+        let busy: Vec<_> = (0..20).map(|number| ("busy", number)).collect();
+        let mut turns = holding(&busy);
+        let first = turns.take().unwrap();
+        assert_eq!(first.events, [0, 1, 2, 3]);
+        assert_eq!(turns.take().unwrap().events, [4, 5]);
+        assert!(turns.take().is_none(), "its share is being routed");
+        turns.push("quiet", 99, 10);
+        assert_eq!(turns.take().unwrap().events, [99]);
+        turns.ended(&first.apps);
+        assert_eq!(turns.take().unwrap().events, [6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn large_payloads_fill_a_batch_sooner() {
+        let mut turns = Turns::new(LIMITS);
+        for number in 0..4 {
+            turns.push("app", number, 60);
+        }
+        assert_eq!(turns.take().unwrap().events, [0, 1]);
+        assert_eq!(turns.bytes(), 120);
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_apps_that_are_through() {
+        let mut turns = holding(&[("one", 1), ("other", 2)]);
+        let batch = turns.take().unwrap();
+        turns.ended(&batch.apps);
+        assert!(turns.apps.is_empty() && turns.round.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_comes_once_and_in_its_apps_order(
+            steps in proptest::collection::vec((0..5_u8, any::<bool>()), 0..200),
+        ) {
+            let mut turns = Turns::new(LIMITS);
+            let mut under_way: Vec<Batch<(u8, usize)>> = Vec::new();
+            let mut taken: Vec<(u8, usize)> = Vec::new();
+            for (number, (app, take)) in steps.iter().enumerate() {
+                turns.push(&app.to_string(), (*app, number), 10);
+                if *take && let Some(batch) = turns.take() {
+                    prop_assert!(batch.events.len() <= LIMITS.batch_events);
+                    taken.extend(&batch.events);
+                    under_way.push(batch);
+                }
+                for app in 0..5 {
+                    let routed = under_way.iter().flat_map(|batch| &batch.events);
+                    prop_assert!(routed.filter(|event| event.0 == app).count() <= LIMITS.app_events);
+                }
+                if under_way.len() > 2 {
+                    turns.ended(&under_way.remove(0).apps);
+                }
+            }
+            for batch in under_way {
+                turns.ended(&batch.apps);
+            }
+            while let Some(batch) = turns.take() {
+                turns.ended(&batch.apps);
+                taken.extend(&batch.events);
+            }
+            prop_assert_eq!(taken.len(), steps.len());
+            for app in 0..5 {
+                let of_app: Vec<_> = taken.iter().filter(|event| event.0 == app).collect();
+                prop_assert!(of_app.is_sorted_by_key(|event| event.1));
+            }
+        }
+    }
+}
