@@ -162,13 +162,16 @@ impl Row {
     }
 
     pub(crate) fn figures(&self) -> BTreeMap<&str, f64> {
-        let names = self.runs.iter().flat_map(|run| run.figures.keys());
-        names
-            .map(|name| {
-                let found = self.runs.iter().filter_map(|run| run.figures.get(name).copied());
-                (name.as_str(), median(found))
-            })
-            .collect()
+        let found = self.all_figures().into_iter();
+        found.map(|(name, found)| (name, median(found))).collect()
+    }
+
+    fn all_figures(&self) -> BTreeMap<&str, Vec<f64>> {
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        for (name, figure) in self.runs.iter().flat_map(|run| &run.figures) {
+            all.entry(name.as_str()).or_default().push(*figure);
+        }
+        all
     }
 }
 

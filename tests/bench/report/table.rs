@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Report, Row, YARDSTICK};
+use crate::stats::{median, spread};
 
 const PROCESSES: [&str; 7] = ["broker", "redis", "router", "sender", "api", "receiver", "load"];
 
@@ -25,8 +26,13 @@ impl Report {
             if let Some(before) = old.and_then(|old| old.row(&row.name)) {
                 compared(&mut text, before, row);
             }
-            for (name, value) in row.figures() {
-                push(&mut text, &format!("    {name}: {}", figure(value)));
+            for (name, found) in row.all_figures() {
+                let value = figure(median(found.iter().copied()));
+                let spread = match found.len() {
+                    0 | 1 => String::new(),
+                    _ => format!(" ±{:.0} %", spread(&found) * 100.0),
+                };
+                push(&mut text, &format!("    {name}: {value}{spread}"));
             }
         }
         push(&mut text, "");
