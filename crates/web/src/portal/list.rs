@@ -58,7 +58,9 @@ pub(super) async fn list(State(web): State<Arc<Web>>, visitor: Visitor, fields: 
         .map(|&endpoint| endpoint.clone())
         .collect();
     let now = use_cases.now();
-    let glances = use_cases.glances(&shown, Span::Day.since(now), now).await?;
+    let glances = use_cases
+        .glances(&visitor.app, &shown, Span::Day.since(now), now)
+        .await?;
     show(&ListPage {
         shell: visitor
             .shell("Endpoints", "/portal/endpoints")

@@ -3,7 +3,7 @@
 //! Guarantees that what is asked for many endpoints is asked side by side and is bounded. Figures are a view, not a
 //! ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -79,15 +79,17 @@ impl UseCases {
     /// When the store is away.
     pub async fn glances(
         &self,
+        app: &App,
         endpoints: &[Endpoint],
         since: UnixMillis,
         until: UnixMillis,
     ) -> Outcome<Vec<Glance>> {
+        let failing: HashMap<_, _> = store(self.store.failing(&app.id).await)?.into_iter().collect();
+        let failing = &failing;
         let asked = stream::iter(endpoints.iter().cloned()).map(|endpoint| async move {
-            let (hours, depth, failing) = tokio::join!(
-                self.hourly(&endpoint.app_id, &endpoint.id, since, until),
+            let (hours, depth) = tokio::join!(
+                self.hourly(&app.id, &endpoint.id, since, until),
                 self.operator.backlog(&endpoint.id),
-                self.store.failing_since(&endpoint.app_id, &endpoint.id)
             );
             let depth = match depth {
                 Ok(depth) => Some(depth.map_or(0, |depth| u64::from(depth.messages))),
@@ -103,7 +105,7 @@ impl UseCases {
             Ok(Glance {
                 hours: hours?,
                 depth,
-                failing_since: store(failing)?,
+                failing_since: failing.get(&endpoint.id).copied(),
             })
         });
         let glances: Vec<_> = asked.buffered(SIDE_BY_SIDE).collect().await;
