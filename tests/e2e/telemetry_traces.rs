@@ -67,6 +67,29 @@ fn lines(stage: &Stage, message: &str) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_publish_command_is_part_of_the_trace_of_whoever_runs_it() {
+    let collector = Collector::start().await.unwrap();
+    let stage = stage(&collector).await;
+    stage.endpoint("/a").await;
+    let change = ["publish", "--app", &stage.app, "user-created", "user_1"];
+    let caller = parent(TRACE, "01");
+    let deployment = stage.deployment.clone().with("TRACEPARENT", &caller);
+    let published = deployment.run(&change).await.unwrap();
+    assert!(published.status.success(), "{published:?}");
+    let message = String::from_utf8(published.stdout).unwrap();
+
+    let spans = collector.trace(TRACE, 3, LONG).await;
+    let names: Vec<_> = spans.iter().map(|span| span.span.name.as_str()).collect();
+    assert_eq!(names, ["publish", "route", "deliver"]);
+    let parents: Vec<_> = spans.iter().map(Exported::parent).collect();
+    assert_eq!(parents, [CALLER.to_owned(), spans[0].id(), spans[1].id()]);
+    assert_eq!(spans[0].of_process("nuncio.role"), "publish");
+    for span in &spans {
+        assert_eq!(span.text("messaging.message.id"), message.trim());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trace_goes_from_the_caller_to_every_attempt() {
     let collector = Collector::start().await.unwrap();
     let stage = stage(&collector).await;

@@ -7,6 +7,7 @@
 
 mod input;
 mod progress;
+mod trace;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ use futures_util::stream::FuturesOrdered;
 use nuncio_producer::{Change, Event, Producer, PublishError, Receipt};
 use nuncio_runtime::config::{MainSecret, Origin};
 use nuncio_runtime::lifecycle::chain;
-use nuncio_runtime::{Config, ConfigArgs, Signals, telemetry};
+use nuncio_runtime::{Clock, Config, ConfigArgs, Dice, Signals, telemetry};
 use tokio::io::BufReader;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -27,7 +28,9 @@ use tokio_util::task::TaskTracker;
 
 use self::input::{Given, Read, Rules, next_line};
 use self::progress::Progress;
+use self::trace::Traced;
 use crate::command::{EXIT_INTERRUPTED, block_on};
+use crate::wiring::{self, Services};
 use crate::{host, output};
 
 /// How many events are on their way at most.
@@ -138,6 +141,9 @@ async fn publish(
         producer = connect(&config) => producer?,
         _ = signals.next() => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
     };
+    let services = Services::new();
+    let own = (&Clock::system(), &Dice::system());
+    let traced = Traced::new(wiring::tracer(&config, "publish", &name(), own, &services)?);
     let (items, queue) = mpsc::channel(READ_AHEAD);
     let tracker = TaskTracker::new();
     tracker.spawn(async move {
@@ -149,6 +155,7 @@ async fn publish(
     });
     let mut publishing = Publishing {
         producer: &producer,
+        traced: &traced,
         progress: Progress::default(),
         started: Instant::now(),
         terminal: std::io::stderr().is_terminal(),
@@ -158,6 +165,8 @@ async fn publish(
     publishing.run(queue, &mut signals).await;
     let code = publishing.finish();
     producer.close().await;
+    // What was recorded goes to the collector, if that is there.
+    services.end().await;
     Ok(code)
 }
 
@@ -166,10 +175,15 @@ async fn connect(config: &Config) -> anyhow::Result<Producer> {
     let first = urls.next().context("no address of RabbitMQ")?;
     let builder = Producer::builder(first.expose())
         .namespace(&config.namespace)
-        .connection_name(format!("publish@{}", host::name()))
+        .connection_name(name())
         .payload_bytes_max(config.max_payload);
     let builder = urls.fold(builder, |builder, url| builder.or_url(url.expose()));
     Ok(builder.connect().await?)
+}
+
+/// What this process calls itself.
+fn name() -> String {
+    format!("publish@{}", host::name())
 }
 
 /// Hands every line of standard input on, until its end or until nobody takes more.
@@ -210,6 +224,7 @@ enum Stopped {
 
 struct Publishing<'a> {
     producer: &'a Producer,
+    traced: &'a Traced,
     progress: Progress,
     started: Instant,
     terminal: bool,
@@ -242,8 +257,8 @@ impl Publishing<'_> {
                     Some(Item { line, event: Err(problem) }) => self.unreadable(line, &problem),
                     Some(Item { line, event: Ok(event) }) => {
                         self.progress.published += 1;
-                        let producer = self.producer;
-                        in_flight.push_back(async move { (line, producer.publish(event).await) });
+                        let (producer, traced) = (self.producer, self.traced);
+                        in_flight.push_back(async move { (line, traced.publish(producer, event).await) });
                     }
                 },
                 _ = ticks.tick() => self.tell_progress(),
