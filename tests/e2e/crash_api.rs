@@ -157,7 +157,7 @@ async fn an_endpoint_is_created_and_deleted_whole_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_is_rotated_or_not_and_a_kept_answer_is_given_again() {
+async fn a_secret_is_rotated_or_not() {
     let stage = Stage::open().await;
     let path = format!("/api/v1/app/{}/endpoint", stage.app);
     let endpoint = stage
@@ -186,33 +186,6 @@ async fn a_secret_is_rotated_or_not_and_a_kept_answer_is_given_again() {
         .expect("a secret");
     assert_ne!(before, after, "it was rotated, and the new one can be read");
 
-    for (place, status) in [
-        ("api::request-done", StatusCode::CONFLICT),
-        ("api::request-kept", StatusCode::CREATED),
-    ] {
-        let draft = json!({ "url": stage.url("/keyed"), "description": place });
-        let headers = [("idempotency-key", place)];
-        let (api, client) = doomed(&stage, place, 1).await;
-        assert!(
-            client
-                .call_with(Method::POST, &path, Some(&draft), &headers)
-                .await
-                .is_err()
-        );
-        dies(api, place).await;
-        let again = stage
-            .client
-            .call_with(Method::POST, &path, Some(&draft), &headers)
-            .await
-            .expect("an answer");
-        assert_eq!(again.status, status, "{place}: {}", again.body);
-        let endpoints = stage.client.list(&path).await.expect("endpoints");
-        let made = endpoints
-            .iter()
-            .filter(|endpoint| endpoint["description"] == place)
-            .count();
-        assert_eq!(made, 1, "{place}: one request makes one endpoint");
-    }
     assert!(stage.api.is_ready().await, "the API beside it noticed nothing");
 }
 

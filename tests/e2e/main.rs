@@ -19,6 +19,7 @@ mod cli_publish;
 mod cli_set_aside;
 mod crash_api;
 mod crash_broker;
+mod crash_keys;
 mod crash_points;
 mod crash_processes;
 mod crash_queues;

@@ -22,7 +22,7 @@ pub mod redis;
 mod server;
 pub mod tools;
 
-pub use api::ApiClient;
+pub use api::{ApiClient, Reply};
 pub use broker::Broker;
 pub use collector::Collector;
 pub use deployment::Deployment;

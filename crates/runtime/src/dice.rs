@@ -34,6 +34,12 @@ impl Dice {
         Self(Source::Seeded(Arc::new(Mutex::new(StdRng::seed_from_u64(seed)))))
     }
 
+    /// A generator that repeats itself for the same `seed`; as fit for ids and secrets as the seed is unknown to others.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(Source::Seeded(Arc::new(Mutex::new(StdRng::from_seed(seed)))))
+    }
+
     /// A random number.
     #[must_use]
     pub fn u32(&self) -> u32 {

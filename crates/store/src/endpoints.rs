@@ -6,7 +6,7 @@
 use nuncio_domain::{AppId, DisabledReason, Endpoint, EndpointId, EndpointState, UnixMillis};
 use nuncio_wire::record::EndpointRecord;
 use redis::Value;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::apps::ROUNDS_MAX;
 use crate::link::Lane;
@@ -251,7 +251,8 @@ impl Store {
         self.inner.sealer.open(app, id, &sealed)
     }
 
-    /// Lets `new` sign from now on, and the current secret beside it until `overlap_until`.
+    /// Lets `new` sign from now on, and the current secret beside it until `overlap_until`. Nothing changes where it is
+    /// the current one.
     ///
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::Sealed`] when no main secret opens the current ones.
@@ -266,6 +267,9 @@ impl Store {
         for _ in 0..ROUNDS_MAX {
             let sealed = self.sealed_secrets(app, id).await?;
             let current = self.inner.sealer.open(app, id, &sealed)?;
+            if current.current.expose_secret() == new.expose_secret() {
+                return Ok(current);
+            }
             let rotated = current.rotated(new.clone(), overlap_until, now);
             if self
                 .replace_secrets("rotate a secret", app, id, &sealed, &rotated)

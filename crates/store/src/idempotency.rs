@@ -1,37 +1,43 @@
-//! Idempotency of requests: the same key gets the same answer.
+//! Idempotency of requests: the same key gets the same answer, and what is done again is done with the same draft.
 //!
-//! Owns the state of a key: under way, or answered. Refuses to know HTTP: an answer is a status and bytes.
+//! Owns the state of a key: under way under a lease, let go, or answered. Guarantees that one works on a request at a
+//! time for as long as the lease is renewed, and that whoever takes over from one that died gets the draft that the
+//! request began with. Refuses to know HTTP, and what is in a draft: an answer is a status and text.
 
 use std::time::Duration;
 
 use redis::Value;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::link::Lane;
+use crate::script::{self, BEGIN_REQUEST, HOLD_REQUEST};
+use crate::store::read;
 use crate::{Store, StoreError};
 
-/// How long an answer is kept.
+/// How long a request and its answer are known.
 const KEPT: Duration = Duration::from_secs(12 * 3_600);
-/// How long a request may be under way before its key is free again.
-const UNDER_WAY_MAX: Duration = Duration::from_secs(60);
+/// How long a request is its worker's own unless that renews it.
+pub const REQUEST_LEASE: Duration = Duration::from_secs(5);
 
 /// An answer that is given again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
     /// Its status.
-    #[serde(rename = "s")]
     pub status: u16,
     /// Its body.
-    #[serde(rename = "b")]
     pub body: String,
 }
 
 /// What a key is found in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// The key is new: do the work, then [`Store::finish_request`] or [`Store::abandon_request`].
+    /// The key is new: do the work, then [`Store::finish_request`], [`Store::release_request`] or
+    /// [`Store::forget_request`].
     New,
-    /// Another request with the key is under way.
+    /// The request was begun before with this draft, and may have been done in part or as a whole: do it again with the
+    /// draft, then as above.
+    Again(String),
+    /// Another one works on the request.
     UnderWay,
     /// The request was answered.
     Answered(StoredResponse),
@@ -39,13 +45,19 @@ pub enum Begun {
     Mismatch,
 }
 
-/// A request, as far as it must be the same when it is repeated.
+/// A request with a key of its own, and who works on it.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestOnce<'a> {
-    /// Its method, path and query.
+    /// Who makes it: keys of others are others.
+    pub caller: &'a str,
+    /// Its key.
+    pub key: &'a str,
+    /// Its method, path and query, which are the same when it is repeated.
     pub name: &'a str,
-    /// Its body; a repetition may have none, because some clients lose theirs.
+    /// Its body, likewise; but a repetition may have none, because some clients lose theirs.
     pub body: &'a [u8],
+    /// A name of its own for whoever works on it, another one each time that it comes.
+    pub worker: &'a str,
 }
 
 impl RequestOnce<'_> {
@@ -57,73 +69,79 @@ impl RequestOnce<'_> {
         self.name_print() + &hexadecimal(&Sha256::digest(self.body)[..16])
     }
 
-    fn repeats(&self, held: &str) -> bool {
-        held == self.print() || (self.body.is_empty() && held.starts_with(&self.name_print()))
+    /// What the print of the request that it repeats begins with.
+    fn repeated_print(&self) -> String {
+        if self.body.is_empty() {
+            self.name_print()
+        } else {
+            self.print()
+        }
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct State {
-    h: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    r: Option<StoredResponse>,
 }
 
 impl Store {
-    /// Begins a request: `caller` and `key` together name it, `request` is what must be the same when it is repeated.
+    /// Begins a request, or takes it over from one that let go of it or is gone. `draft` is kept until it is answered,
+    /// for whoever has to do it again.
     ///
     /// # Errors
-    /// When Redis is away or the state cannot be read.
-    pub async fn begin_request(
-        &self,
-        caller: &str,
-        key: &str,
-        request: RequestOnce<'_>,
-    ) -> Result<Begun, StoreError> {
+    /// When Redis is away.
+    pub async fn begin_request(&self, request: RequestOnce<'_>, draft: &str) -> Result<Begun, StoreError> {
         const ACTION: &str = "begin a request with an idempotency key";
-        let state = State {
-            h: request.print(),
-            r: None,
-        };
-        let mut cmd = redis::cmd("SET");
-        cmd.arg(self.idempotency_key(caller, key)).arg(to_json(&state));
-        cmd.arg("NX").arg("GET").arg("PX").arg(millis(UNDER_WAY_MAX));
-        let held: Option<String> = match self.one(ACTION, cmd).await {
-            // Redis 6.2 does not know NX together with GET.
-            Err(StoreError::Refused { .. }) => self.begin_in_two_steps(ACTION, caller, key, &state).await?,
-            answer => answer?,
-        };
-        let Some(held) = held else { return Ok(Begun::New) };
-        Ok(match serde_json::from_str::<State>(&held) {
-            Ok(held) if !request.repeats(&held.h) => Begun::Mismatch,
-            Ok(State {
-                r: Some(response), ..
-            }) => Begun::Answered(response),
-            Ok(_) | Err(_) => Begun::UnderWay,
+        let mut cmd = script::call(&BEGIN_REQUEST, &[&self.idempotency_key(request)]);
+        cmd.arg(request.print()).arg(request.repeated_print());
+        cmd.arg(request.worker).arg(draft);
+        cmd.arg(millis(REQUEST_LEASE)).arg(KEPT.as_secs());
+        let answer: Vec<Value> = self.one(ACTION, cmd).await?;
+        let mut answer = answer.into_iter();
+        let kind: String = read(ACTION, answer.next())?;
+        Ok(match kind.as_str() {
+            "N" => Begun::New,
+            "G" => Begun::Again(read(ACTION, answer.next())?),
+            "U" => Begun::UnderWay,
+            "D" => Begun::Answered(StoredResponse {
+                status: read(ACTION, answer.next())?,
+                body: read(ACTION, answer.next())?,
+            }),
+            _ => Begun::Mismatch,
         })
     }
 
-    async fn begin_in_two_steps(
+    /// Goes on holding a request that was begun, for another [`REQUEST_LEASE`]. Answers whether it is still this worker's.
+    ///
+    /// # Errors
+    /// When Redis is away.
+    pub async fn renew_request(&self, request: RequestOnce<'_>) -> Result<bool, StoreError> {
+        let lease = millis(REQUEST_LEASE).to_string();
+        self.hold("hold on to an idempotency key", request, &lease).await
+    }
+
+    /// Lets go of a request that failed and may have had its effect: it can be done again at once, with its draft.
+    ///
+    /// # Errors
+    /// When Redis is away: the lease runs out then.
+    pub async fn release_request(&self, request: RequestOnce<'_>) -> Result<(), StoreError> {
+        self.hold("let go of an idempotency key", request, "free").await?;
+        Ok(())
+    }
+
+    /// Forgets a request that was begun and had no effect: its key can be used for any.
+    ///
+    /// # Errors
+    /// When Redis is away.
+    pub async fn forget_request(&self, request: RequestOnce<'_>) -> Result<(), StoreError> {
+        self.hold("free an idempotency key", request, "forget").await?;
+        Ok(())
+    }
+
+    async fn hold(
         &self,
         action: &'static str,
-        caller: &str,
-        key: &str,
-        state: &State,
-    ) -> Result<Option<String>, StoreError> {
-        let name = self.idempotency_key(caller, key);
-        let mut take = redis::cmd("SET");
-        take.arg(&name)
-            .arg(to_json(state))
-            .arg("NX")
-            .arg("PX")
-            .arg(millis(UNDER_WAY_MAX));
-        let taken: Option<String> = self.one(action, take).await?;
-        if taken.is_some() {
-            return Ok(None);
-        }
-        let mut held = redis::cmd("GET");
-        held.arg(&name);
-        self.one(action, held).await
+        request: RequestOnce<'_>,
+        what: &str,
+    ) -> Result<bool, StoreError> {
+        let mut cmd = script::call(&HOLD_REQUEST, &[&self.idempotency_key(request)]);
+        cmd.arg(request.worker).arg(what);
+        self.one(action, cmd).await
     }
 
     /// Keeps the answer to a request that was begun, for 12 hours.
@@ -132,48 +150,34 @@ impl Store {
     /// When Redis is away.
     pub async fn finish_request(
         &self,
-        caller: &str,
-        key: &str,
         request: RequestOnce<'_>,
         response: &StoredResponse,
     ) -> Result<(), StoreError> {
-        let state = State {
-            h: request.print(),
-            r: Some(response.clone()),
-        };
-        let mut cmd = redis::cmd("SET");
-        cmd.arg(self.idempotency_key(caller, key))
-            .arg(to_json(&state))
-            .arg("PX")
-            .arg(millis(KEPT));
-        self.one::<Value>("keep the answer to a request", cmd).await?;
-        Ok(())
-    }
-
-    /// Frees the key of a request that was begun and came to nothing, so that it can be tried again.
-    ///
-    /// # Errors
-    /// When Redis is away.
-    pub async fn abandon_request(&self, caller: &str, key: &str) -> Result<(), StoreError> {
-        let mut cmd = redis::cmd("DEL");
-        cmd.arg(self.idempotency_key(caller, key));
-        self.one::<Value>("free an idempotency key", cmd).await?;
+        let key = self.idempotency_key(request);
+        let mut print = redis::cmd("HSETNX");
+        print.arg(&key).arg("h").arg(request.print());
+        let mut answer = redis::cmd("HSET");
+        answer.arg(&key).arg("s").arg(response.status);
+        answer.arg("b").arg(&response.body);
+        let mut done = redis::cmd("HDEL");
+        done.arg(&key).arg("d").arg("o").arg("u");
+        let mut expire = redis::cmd("EXPIRE");
+        expire.arg(&key).arg(KEPT.as_secs());
+        let commands = vec![print, answer, done, expire];
+        self.group(Lane::Calls, "keep the answer to a request", commands)
+            .await?;
         Ok(())
     }
 
     /// Neither the caller's token nor the key is kept, only a digest of both.
-    fn idempotency_key(&self, caller: &str, key: &str) -> String {
+    fn idempotency_key(&self, request: RequestOnce<'_>) -> String {
         let digest = Sha256::new()
-            .chain_update((caller.len() as u64).to_be_bytes())
-            .chain_update(caller)
-            .chain_update(key)
+            .chain_update((request.caller.len() as u64).to_be_bytes())
+            .chain_update(request.caller)
+            .chain_update(request.key)
             .finalize();
         self.keys().idempotency(&hexadecimal(&digest))
     }
-}
-
-fn to_json(state: &State) -> String {
-    serde_json::to_string(state).expect("strings and numbers always serialise")
 }
 
 fn millis(duration: Duration) -> u64 {

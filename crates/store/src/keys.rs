@@ -83,9 +83,9 @@ impl Keys {
         format!("{}:{role}s", self.namespace)
     }
 
-    /// STRING, the answer to a request with an idempotency key.
+    /// HASH, a request with an idempotency key: print, draft, who works on it until when; or print and answer.
     pub(crate) fn idempotency(&self, digest: &str) -> String {
-        format!("{}:idem:{digest}", self.namespace)
+        format!("{}:once:{digest}", self.namespace)
     }
 
     /// What the keys of an app start with; scripts append names of messages to it.

@@ -65,7 +65,7 @@ pub use config::StoreConfig;
 pub use directory::{AppEntry, Change, Directory, DirectoryStatus, EndpointEntry, Restored};
 pub use error::{Cause, StoreError};
 pub use event_types::EventType;
-pub use idempotency::{Begun, RequestOnce, StoredResponse};
+pub use idempotency::{Begun, REQUEST_LEASE, RequestOnce, StoredResponse};
 pub use life::PutBack;
 pub use losses::NotedLoss;
 pub use marker::UnfinishedFrom;

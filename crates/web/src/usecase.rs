@@ -23,6 +23,7 @@ pub mod history;
 pub mod import;
 pub mod insight;
 pub mod messages;
+pub mod occasion;
 pub mod overview;
 pub mod refusal;
 pub mod replay;

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use nuncio_domain::{DisabledReason, EndpointState, UnixMillis};
-use nuncio_store::{
-    Begun, EventType, PageRequest, RequestOnce, Role, Start, Store, StoreError, StoredResponse,
-};
+use nuncio_store::{EventType, PageRequest, Role, Start, Store, StoreError};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::support::{self, NOW, app, endpoint, kept_app, kept_endpoint, secret};
@@ -355,49 +353,4 @@ async fn members_live_by_the_servers_clock_until_they_are_silent_or_leave() {
             .is_empty()
     })
     .await;
-}
-
-#[tokio::test]
-async fn an_idempotency_key_gives_the_same_answer_to_the_same_request_alone() {
-    let store = support::store().await;
-    let once = |body: &'static str| RequestOnce {
-        name: "POST /a",
-        body: body.as_bytes(),
-    };
-    let begin = |caller, body: &'static str| {
-        let store = &store;
-        async move { store.begin_request(caller, "key", once(body)).await.unwrap() }
-    };
-    assert_eq!(begin("token a", "body").await, Begun::New);
-    assert_eq!(begin("token a", "body").await, Begun::UnderWay);
-    assert_eq!(
-        begin("token b", "body").await,
-        Begun::New,
-        "keys of others are others"
-    );
-    let response = StoredResponse {
-        status: 202,
-        body: "{}".into(),
-    };
-    store
-        .finish_request("token a", "key", once("body"), &response)
-        .await
-        .unwrap();
-    assert_eq!(begin("token a", "body").await, Begun::Answered(response.clone()));
-    assert_eq!(
-        begin("token a", "").await,
-        Begun::Answered(response),
-        "a client's retry may have lost the body"
-    );
-    let elsewhere = RequestOnce {
-        name: "POST /b",
-        body: b"",
-    };
-    assert_eq!(
-        store.begin_request("token a", "key", elsewhere).await.unwrap(),
-        Begun::Mismatch
-    );
-    assert_eq!(begin("token a", "other").await, Begun::Mismatch);
-    store.abandon_request("token b", "key").await.unwrap();
-    assert_eq!(begin("token b", "other").await, Begun::New);
 }

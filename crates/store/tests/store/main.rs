@@ -6,6 +6,7 @@ mod claims;
 mod configuration;
 mod directory;
 mod faults;
+mod idempotency;
 mod lists;
 mod losses;
 mod putting_back;

@@ -17,6 +17,7 @@ use super::path::At;
 use super::{Answer, Api};
 use crate::look::Look;
 use crate::token::{Capability, Scope};
+use crate::usecase::occasion::Occasion;
 use crate::usecase::refusal::Refusal;
 use crate::usecase::sessions::AccessDraft;
 
@@ -91,9 +92,10 @@ async fn portal_access(
     State(api): State<Arc<Api>>,
     _: Admin,
     At(app_id): At<String>,
+    occasion: Occasion,
     Body(body): Body<AppPortalAccessIn>,
 ) -> Answer<Json<AppPortalAccessOut>> {
-    link(&api, &app_id, body.into()).await
+    link(&api, &app_id, body.into(), &occasion).await
 }
 
 /// Make a link to the portal: the older name of `app-portal-access`.
@@ -106,13 +108,19 @@ async fn dashboard_access(
     State(api): State<Arc<Api>>,
     _: Admin,
     At(app_id): At<String>,
+    occasion: Occasion,
 ) -> Answer<Json<AppPortalAccessOut>> {
-    link(&api, &app_id, AccessDraft::default()).await
+    link(&api, &app_id, AccessDraft::default(), &occasion).await
 }
 
-async fn link(api: &Api, app_id: &str, draft: AccessDraft) -> Answer<Json<AppPortalAccessOut>> {
-    let access = api.use_cases.portal_access(app_id, draft).await?;
-    let token = api.use_cases.dice.with(|rng| {
+async fn link(
+    api: &Api,
+    app_id: &str,
+    draft: AccessDraft,
+    occasion: &Occasion,
+) -> Answer<Json<AppPortalAccessOut>> {
+    let access = api.use_cases.portal_access(app_id, draft, occasion).await?;
+    let token = occasion.dice.with(|rng| {
         api.tokens
             .mint(&Scope::App(access.grant), access.now, access.lifetime, rng)
     });
@@ -158,11 +166,13 @@ struct ApplicationTokenExpireIn {
 async fn expire_all(
     State(api): State<Arc<Api>>,
     InApp { app, .. }: InApp<Operate>,
+    occasion: Occasion,
     Body(body): Body<ApplicationTokenExpireIn>,
 ) -> Answer<StatusCode> {
     let sessions = body.session_ids.unwrap_or_default();
+    let delay = body.expiry.map_or(0, |Whole(seconds)| seconds);
     api.use_cases
-        .end_sessions(&app, &sessions, body.expiry.map_or(0, |Whole(seconds)| seconds))
+        .end_sessions(&app, &sessions, delay, &occasion)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

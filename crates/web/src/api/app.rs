@@ -17,6 +17,7 @@ use super::page::ListResponse;
 use super::path::At;
 use super::query::{Limit, Ordering, Params, iterator};
 use super::{Answer, Api, Upsert};
+use crate::usecase::occasion::Occasion;
 
 pub(crate) mod body;
 
@@ -90,9 +91,13 @@ async fn create(
     State(api): State<Arc<Api>>,
     _: Admin,
     Params(query): Params<CreateApp>,
+    occasion: Occasion,
     Body(body): Body<ApplicationIn>,
 ) -> Answer<Upsert<ApplicationOut>> {
-    let app = api.use_cases.create_app(body.into(), query.get_if_exists).await?;
+    let created = api
+        .use_cases
+        .create_app(body.into(), query.get_if_exists, &occasion);
+    let app = created.await?;
     Ok(Upsert::show(app, ApplicationOut::from))
 }
 

@@ -19,6 +19,7 @@ use super::page::ListResponse;
 use super::path::{At, EndpointAt};
 use super::query::{Limit, Ordering, Params, iterator};
 use super::{Answer, Api, Upsert};
+use crate::usecase::occasion::Occasion;
 
 pub(crate) mod body;
 
@@ -101,9 +102,11 @@ async fn list(
 async fn create(
     State(api): State<Arc<Api>>,
     InApp { app, .. }: InApp<Manage>,
+    occasion: Occasion,
     Body(body): Body<EndpointIn>,
 ) -> Answer<(StatusCode, Json<EndpointOut>)> {
-    let endpoint = api.use_cases.create_endpoint(&app, body.into()).await?;
+    let created = api.use_cases.create_endpoint(&app, body.into(), &occasion);
+    let endpoint = created.await?;
     Ok((StatusCode::CREATED, Json(endpoint.into())))
 }
 
@@ -270,12 +273,13 @@ async fn rotate_secret(
     State(api): State<Arc<Api>>,
     InApp { app, .. }: InApp<Rotate>,
     At(at): At<EndpointAt>,
+    occasion: Occasion,
     Body(body): Body<EndpointSecretRotateIn>,
 ) -> Answer<Json<EndpointSecretOut>> {
     let grace = body.grace_period_seconds.map(|Whole(seconds)| seconds);
     let secret = api
         .use_cases
-        .rotate_secret(&app, &at.endpoint_id, body.key.as_deref(), grace)
+        .rotate_secret(&app, &at.endpoint_id, body.key.as_deref(), grace, &occasion)
         .await?;
     Ok(Json(EndpointSecretOut {
         key: secret.expose_secret().to_owned(),

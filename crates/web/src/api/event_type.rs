@@ -18,6 +18,7 @@ use super::path::At;
 use super::query::{Limit, Ordering, Params, iterator};
 use super::{Answer, Api, Upsert};
 use crate::token::{Scope, Verified};
+use crate::usecase::occasion::Occasion;
 
 pub(crate) mod body;
 
@@ -92,10 +93,11 @@ async fn list(
 async fn create(
     State(api): State<Arc<Api>>,
     _: Admin,
+    occasion: Occasion,
     Body(body): Body<EventTypeIn>,
 ) -> Answer<(StatusCode, Json<EventTypeOut>)> {
     let (name, draft) = body.into();
-    let created = api.use_cases.create_event_type(&name, draft).await?;
+    let created = api.use_cases.create_event_type(&name, draft, &occasion).await?;
     Ok((StatusCode::CREATED, Json(EventTypeOut::new(created, true))))
 }
 

@@ -1,39 +1,46 @@
 //! The same request again is the same answer.
 //!
 //! Owns `Idempotency-Key` of every POST but the sending of messages, which has a cheaper way. Guarantees that within
-//! 12 hours the same caller, key and request get the same answer, also where a client's retry has lost the body, that
-//! another request under the key is refused, and that answers, which may hold secrets, are kept sealed. What did not succeed is not kept: it can be tried again.
+//! 12 hours the same caller, key and request get the same answer, also where a client's retry has lost the body; that a
+//! request whose process died, or that failed half-way, is done again on the occasion of its first time, so that it makes
+//! nothing twice; that another request under the key is refused; and that what is kept, which may hold secrets, is sealed.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use bytes::Bytes;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use nuncio_runtime::Dice;
-use nuncio_store::{Begun, RequestOnce, Store, StoredResponse};
-use secrecy::SecretString;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method};
+use nuncio_store::{Begun, REQUEST_LEASE, RequestOnce, Store, StoredResponse};
 use sha2::{Digest, Sha256};
 
 use super::Api;
 use super::error::{ApiError, Part};
-use crate::token::{Verified, derive_key};
+use crate::token::Verified;
 use crate::usecase::messages::RequestKey;
+use crate::usecase::occasion::Occasion;
 use crate::usecase::refusal::{Complaint, Outcome, Refusal};
+
+mod draft;
+mod sealed;
+
+use draft::Draft;
+use sealed::Of;
+pub(crate) use sealed::Sealed;
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const KEY_BYTES_MAX: usize = 256;
 /// Answers and requests larger than this are never seen here: bodies are limited before.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-const NONCE_BYTES: usize = 24;
-/// How long a request waits for another one under its key.
+const WORKER_BYTES: usize = 12;
+/// How long a request waits for another one under its key: longer than a dead process seems to work on it.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -52,33 +59,37 @@ pub(crate) async fn remember(State(api): State<Arc<Api>>, request: Request, next
 async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, ApiError> {
     let key = key(request.headers())?.unwrap_or_default().to_owned();
     let caller = caller(&request).to_owned();
-    let (parts, body) = request.into_parts();
-    let body = match axum::body::to_bytes(body, BODY_BYTES_MAX).await {
-        Ok(body) => body,
-        Err(_too_long) => {
-            return Err(ApiError::from(Refusal::TooLarge {
-                what: "the request's body",
-                bytes_max: BODY_BYTES_MAX,
-            }));
-        }
-    };
+    let (mut parts, body) = request.into_parts();
+    let body = whole(body).await?;
     let name = [parts.uri.path(), parts.uri.query().unwrap_or_default()].join("?");
-    let given = body.clone();
+    let use_cases = &api.use_cases;
+    let mut worker = [0; WORKER_BYTES];
+    use_cases.dice.fill(&mut worker);
     let once = RequestOnce {
+        caller: &caller,
+        key: &key,
         name: &name,
-        body: &given,
+        body: &body,
+        worker: &BASE64.encode(worker),
     };
-    let store = &api.use_cases.store;
-    if let Some(stored) = begin(store, &caller, &key, once).await? {
-        return api.answers.open(&caller, &key, &stored).map_err(ApiError::from);
-    }
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    let of = Of {
+        caller: &caller,
+        key: &key,
+    };
+    let draft = Draft::new(use_cases.now(), body.clone(), &use_cases.dice);
+    let sealed = api.sealed.draft(of, &draft, &use_cases.dice);
+    let (draft, again) = match begin(&use_cases.store, once, &sealed).await? {
+        Start::New => (draft, false),
+        Start::Again(sealed) => (api.sealed.open_draft(of, &sealed)?, true),
+        Start::Answered(stored) => return api.sealed.open_answer(of, &stored).map_err(ApiError::from),
+    };
+    parts.extensions.insert(draft.occasion(again));
+    let work = next.run(Request::from_parts(parts, Body::from(draft.body)));
+    let response = holding(&use_cases.store, once, work).await;
     nuncio_failpoints::hit!("api::request-done");
     if !response.status().is_success() {
-        store
-            .abandon_request(&caller, &key)
-            .await
-            .unwrap_or_else(|error| warn("an idempotency key could not be freed", &error));
+        let had_effect = again || response.status().is_server_error();
+        end_unanswered(&use_cases.store, once, had_effect).await;
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
@@ -88,45 +99,93 @@ async fn answer(api: &Api, request: Request, next: Next) -> Result<Response, Api
             what: "an answer could not be read",
             source: Box::new(error),
         })?;
-    let stored = api
-        .answers
-        .seal(&caller, &key, parts.status, &body, &api.use_cases.dice);
-    store
-        .finish_request(&caller, &key, once, &stored)
+    let stored = api.sealed.answer(of, parts.status, &body, &use_cases.dice);
+    use_cases
+        .store
+        .finish_request(once, &stored)
         .await
         .unwrap_or_else(|error| warn("an answer could not be kept for its idempotency key", &error));
     nuncio_failpoints::hit!("api::request-kept");
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
+async fn whole(body: Body) -> Result<Bytes, ApiError> {
+    axum::body::to_bytes(body, BODY_BYTES_MAX)
+        .await
+        .map_err(|_too_long| {
+            ApiError::from(Refusal::TooLarge {
+                what: "the request's body",
+                bytes_max: BODY_BYTES_MAX,
+            })
+        })
+}
+
+/// Works on the request and holds on to it meanwhile: a process that dies holds on no more.
+async fn holding(store: &Store, once: RequestOnce<'_>, work: impl Future<Output = Response>) -> Response {
+    let hold = async {
+        loop {
+            tokio::time::sleep(REQUEST_LEASE / 3).await;
+            if let Err(error) = store.renew_request(once).await {
+                warn("an idempotency key could not be held", &error);
+            }
+        }
+    };
+    tokio::select! {
+        response = work => response,
+        () = hold => unreachable!("it holds on until the work is done"),
+    }
+}
+
+/// What came to nothing may be asked for in other words; what may have had its effect may only be asked for again.
+async fn end_unanswered(store: &Store, once: RequestOnce<'_>, had_effect: bool) {
+    let ended = match had_effect {
+        true => store.release_request(once).await,
+        false => store.forget_request(once).await,
+    };
+    ended.unwrap_or_else(|error| warn("an idempotency key could not be freed", &error));
+}
+
 fn warn(what: &'static str, error: &nuncio_store::StoreError) {
     tracing::warn!(error = nuncio_runtime::lifecycle::chain(error), "{what}");
 }
 
-/// Begins the request, waiting for another one under its key; the answer that is known, if one is.
-async fn begin(
-    store: &Store,
-    caller: &str,
-    key: &str,
-    once: RequestOnce<'_>,
-) -> Outcome<Option<StoredResponse>> {
+/// How a request begins.
+enum Start {
+    New,
+    /// With the draft of the first time.
+    Again(String),
+    Answered(StoredResponse),
+}
+
+/// Begins the request, waiting for another one under its key.
+async fn begin(store: &Store, once: RequestOnce<'_>, draft: &str) -> Outcome<Start> {
     let begun = tokio::time::timeout(PATIENCE, async {
         loop {
-            match store.begin_request(caller, key, once).await {
+            match store.begin_request(once, draft).await {
                 Ok(Begun::UnderWay) => tokio::time::sleep(LOOK_AGAIN).await,
                 begun => return begun,
             }
         }
     });
     match begun.await {
-        Ok(Ok(Begun::New)) => Ok(None),
-        Ok(Ok(Begun::Answered(stored))) => Ok(Some(stored)),
+        Ok(Ok(Begun::New)) => Ok(Start::New),
+        Ok(Ok(Begun::Again(draft))) => Ok(Start::Again(draft)),
+        Ok(Ok(Begun::Answered(stored))) => Ok(Start::Answered(stored)),
         Ok(Ok(Begun::Mismatch)) => Err(reused()),
         Ok(Err(error)) => Err(error.into()),
         Ok(Ok(Begun::UnderWay)) | Err(_) => Err(Refusal::Conflict {
             code: "idempotency_key_in_use",
             detail: "a request under this idempotency key is still being answered".to_owned(),
         }),
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Occasion {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Infallible> {
+        let kept = parts.extensions.get::<Self>().cloned();
+        Ok(kept.unwrap_or_else(|| api.use_cases.occasion()))
     }
 }
 
@@ -183,110 +242,11 @@ pub(crate) fn request_key(
     }))
 }
 
-/// Seals answers before they are kept.
-pub(crate) struct Answers {
-    ciphers: Vec<XChaCha20Poly1305>,
-}
-
-impl Answers {
-    pub(crate) fn new(main_secrets: &[SecretString]) -> Self {
-        let ciphers = main_secrets.iter().map(|secret| {
-            let key = derive_key::<32>(secret, b"nuncio idempotent answer v1");
-            XChaCha20Poly1305::new(key.as_slice().try_into().expect("the key has 32 bytes"))
-        });
-        Self {
-            ciphers: ciphers.collect(),
-        }
-    }
-
-    fn seal(&self, caller: &str, key: &str, status: StatusCode, body: &Bytes, dice: &Dice) -> StoredResponse {
-        let mut nonce = [0; NONCE_BYTES];
-        dice.fill(&mut nonce);
-        let aad = context(caller, key);
-        let payload = Payload {
-            msg: body,
-            aad: aad.as_bytes(),
-        };
-        let sealed = self.ciphers[0]
-            .encrypt(&XNonce::from(nonce), payload)
-            .expect("a body of a few MiB can be sealed");
-        StoredResponse {
-            status: status.as_u16(),
-            body: BASE64.encode([nonce.as_slice(), &sealed].concat()),
-        }
-    }
-
-    fn open(&self, caller: &str, key: &str, stored: &StoredResponse) -> Outcome<Response> {
-        let body = self
-            .try_open(caller, key, stored)
-            .ok_or_else(|| Refusal::Conflict {
-                code: "idempotency_key_in_use",
-                detail: "the answer under this idempotency key cannot be read any more: use another key"
-                    .to_owned(),
-            })?;
-        let status = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::OK);
-        let mut response = (status, body.clone()).into_response();
-        response.headers_mut().remove(header::CONTENT_TYPE);
-        if !body.is_empty() {
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(header::CONTENT_TYPE, json);
-        }
-        Ok(response)
-    }
-
-    fn try_open(&self, caller: &str, key: &str, stored: &StoredResponse) -> Option<Vec<u8>> {
-        let bytes = BASE64.decode(&stored.body).ok()?;
-        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_BYTES>()?;
-        let aad = context(caller, key);
-        self.ciphers.iter().find_map(|cipher| {
-            let payload = Payload {
-                msg: sealed,
-                aad: aad.as_bytes(),
-            };
-            cipher.decrypt(&XNonce::from(*nonce), payload).ok()
-        })
-    }
-}
-
-fn context(caller: &str, key: &str) -> String {
-    format!("{}:{caller}:{key}", caller.len())
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
-
-    fn answers(secrets: &[&str]) -> Answers {
-        let secrets: Vec<_> = secrets
-            .iter()
-            .map(|text| SecretString::from(text.repeat(8)))
-            .collect();
-        Answers::new(&secrets)
-    }
-
-    #[test]
-    fn an_answer_opens_for_its_caller_and_key_alone_and_is_not_kept_in_the_clear() {
-        let ours = answers(&["one"]);
-        let body = Bytes::from_static(br#"{"key":"whsec_canary"}"#);
-        let stored = ours.seal("caller", "key", StatusCode::CREATED, &body, &Dice::seeded(1));
-        assert!(!stored.body.contains("canary"));
-        assert_eq!(
-            ours.try_open("caller", "key", &stored).as_deref(),
-            Some(&body[..])
-        );
-        assert_eq!(
-            answers(&["two", "one"])
-                .try_open("caller", "key", &stored)
-                .as_deref(),
-            Some(&body[..])
-        );
-        assert_eq!(ours.try_open("caller", "other", &stored), None);
-        assert_eq!(ours.try_open("callerk", "ey", &stored), None);
-        assert_eq!(answers(&["two"]).try_open("caller", "key", &stored), None);
-        let response = ours.open("caller", "key", &stored).unwrap();
-        assert_eq!(response.status(), StatusCode::CREATED);
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
-    }
 
     #[test]
     fn keys_are_short_visible_text() {

@@ -18,6 +18,7 @@ use super::message::body::{MessageOut, Shown};
 use super::path::{At, DeliveryAt, EndpointAt};
 use super::query::Time;
 use super::{Answer, Api};
+use crate::usecase::occasion::Occasion;
 use crate::usecase::refusal::{Complaints, Outcome};
 use crate::usecase::replay::{Replay, Span};
 
@@ -46,8 +47,11 @@ async fn resend(
     State(api): State<Arc<Api>>,
     InApp { app, .. }: InApp<Resend>,
     At(at): At<DeliveryAt>,
+    occasion: Occasion,
 ) -> Answer<(StatusCode, Json<EmptyResponse>)> {
-    api.use_cases.resend(&app, &at.msg_id, &at.endpoint_id).await?;
+    api.use_cases
+        .resend(&app, &at.msg_id, &at.endpoint_id, &occasion)
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(EmptyResponse {})))
 }
 
@@ -106,9 +110,10 @@ async fn start(
     endpoint: &str,
     which: Replay,
     span: SpanIn,
+    occasion: &Occasion,
 ) -> Answer<(StatusCode, Json<TaskOut>)> {
-    let span = span.check(api.use_cases.now())?;
-    let id = api.use_cases.replay(app, endpoint, which, span).await?;
+    let span = span.check(occasion.at)?;
+    let id = api.use_cases.replay(app, endpoint, which, span, occasion).await?;
     let task = TaskOut {
         id,
         status: "running",
@@ -116,7 +121,7 @@ async fn start(
             Replay::Failed => "endpoint.recover",
             Replay::Missing => "endpoint.replay",
         },
-        updated_at: api.use_cases.now(),
+        updated_at: occasion.at,
     };
     Ok((StatusCode::ACCEPTED, Json(task)))
 }
@@ -131,9 +136,10 @@ async fn recover(
     State(api): State<Arc<Api>>,
     InApp { app, .. }: InApp<Resend>,
     At(at): At<EndpointAt>,
+    occasion: Occasion,
     Body(body): Body<SpanIn>,
 ) -> Answer<(StatusCode, Json<TaskOut>)> {
-    start(&api, &app, &at.endpoint_id, Replay::Failed, body).await
+    start(&api, &app, &at.endpoint_id, Replay::Failed, body, &occasion).await
 }
 
 /// Send an endpoint the messages of a span of time that it wants but was never sent.
@@ -146,9 +152,10 @@ async fn replay_missing(
     State(api): State<Arc<Api>>,
     InApp { app, .. }: InApp<Resend>,
     At(at): At<EndpointAt>,
+    occasion: Occasion,
     Body(body): Body<SpanIn>,
 ) -> Answer<(StatusCode, Json<TaskOut>)> {
-    start(&api, &app, &at.endpoint_id, Replay::Missing, body).await
+    start(&api, &app, &at.endpoint_id, Replay::Missing, body, &occasion).await
 }
 
 /// Which example to send.
@@ -175,11 +182,12 @@ async fn send_example(
     State(api): State<Arc<Api>>,
     InApp { app, .. }: InApp<Resend>,
     At(at): At<EndpointAt>,
+    occasion: Occasion,
     Body(body): Body<EventExampleIn>,
 ) -> Answer<Json<MessageOut>> {
     let accepted = api
         .use_cases
-        .send_example(&app, &at.endpoint_id, &body.event_type)
+        .send_example(&app, &at.endpoint_id, &body.event_type, &occasion)
         .await?;
     let payload = Shown::Kept(Some(accepted.payload));
     Ok(Json(MessageOut::new(accepted.message, payload)))

@@ -134,8 +134,9 @@ pub(super) async fn edit_webhooks(
         expiry_seconds: Some(LIFETIME_MIN.as_secs()),
         ..AccessDraft::default()
     };
-    let access = use_cases.portal_access(&id, draft).await?;
-    let token = use_cases.dice.with(|rng| {
+    let occasion = use_cases.occasion();
+    let access = use_cases.portal_access(&id, draft, &occasion).await?;
+    let token = occasion.dice.with(|rng| {
         web.api
             .tokens
             .mint(&Scope::App(access.grant), access.now, access.lifetime, rng)

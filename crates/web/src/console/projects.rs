@@ -185,7 +185,8 @@ pub(super) async fn create(State(web): State<Arc<Web>>, change: Change<Operator>
         ..AppDraft::default()
     };
     let mut mistakes = Mistakes::default();
-    match web.api.use_cases.create_app(draft, false).await {
+    let use_cases = &web.api.use_cases;
+    match use_cases.create_app(draft, false, &use_cases.occasion()).await {
         Ok(Upserted::Created(app) | Upserted::Found(app)) => {
             return Ok(go(&format!("/console/projects/{}?done=created", app.id)));
         }

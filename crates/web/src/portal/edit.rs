@@ -133,7 +133,9 @@ pub(super) async fn create(State(web): State<Arc<Web>>, change: Change<Visitor>)
     let (draft, mut mistakes) = typed.draft();
     let use_cases = &web.api.use_cases;
     let done = if mistakes.is_empty() {
-        use_cases.create_endpoint(&visitor.app, draft).await.map(Some)
+        let occasion = use_cases.occasion();
+        let created = use_cases.create_endpoint(&visitor.app, draft, &occasion);
+        created.await.map(Some)
     } else {
         use_cases.check_endpoint(draft).map(|()| None)
     };

@@ -292,17 +292,12 @@ pub(super) async fn test(
     let visitor = change.session;
     visitor.need(Capability::CreateAttempts)?;
     let kind = change.fields.text("type");
-    let sent = web
-        .api
-        .use_cases
-        .send_example(&visitor.app, &at.endpoint_id, kind)
+    let use_cases = &web.api.use_cases;
+    let occasion = use_cases.occasion();
+    let sent = use_cases
+        .send_example(&visitor.app, &at.endpoint_id, kind, &occasion)
         .await?;
-    let id = web
-        .api
-        .use_cases
-        .endpoint(&visitor.app, &at.endpoint_id)
-        .await?
-        .id;
+    let id = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?.id;
     Ok(go(&format!("/portal/endpoints/{id}?test={}", sent.message.id)))
 }
 
@@ -322,7 +317,7 @@ pub(super) async fn replay(
     };
     let asked = ReplaySpan { since, until: None };
     use_cases
-        .replay(&visitor.app, &at.endpoint_id, which, asked)
+        .replay(&visitor.app, &at.endpoint_id, which, asked, &use_cases.occasion())
         .await?;
     let id = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?.id;
     Ok(go(&format!("/portal/endpoints/{id}?done={done}")))
@@ -349,7 +344,9 @@ pub(super) async fn resend(
     visitor.need(Capability::CreateAttempts)?;
     let message = change.fields.text("message");
     let use_cases = &web.api.use_cases;
-    use_cases.resend(&visitor.app, message, &at.endpoint_id).await?;
+    use_cases
+        .resend(&visitor.app, message, &at.endpoint_id, &use_cases.occasion())
+        .await?;
     let stored = use_cases.message(&visitor.app, message).await?;
     let id = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?.id;
     Ok(go(&match change.fields.text("back") {

@@ -126,7 +126,7 @@ pub(super) async fn rotate(
     let overlap: Option<u64> = change.fields.text("overlap").parse().ok();
     let key = change.fields.some("secret");
     let rotated = use_cases
-        .rotate_secret(&visitor.app, &at.endpoint_id, key, overlap)
+        .rotate_secret(&visitor.app, &at.endpoint_id, key, overlap, &use_cases.occasion())
         .await;
     match rotated {
         Ok(_) => {

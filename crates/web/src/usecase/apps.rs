@@ -9,6 +9,7 @@ use nuncio_domain::{App, AppId, Uid};
 use nuncio_producer::EndpointChange;
 use nuncio_store::{Page, PageRequest};
 
+use super::occasion::Occasion;
 use super::refusal::{Complaints, Noun, Outcome, Refusal};
 use super::{UseCases, check, store};
 
@@ -98,15 +99,31 @@ impl UseCases {
     ///
     /// # Errors
     /// When fields cannot be accepted, or the uid is taken.
-    pub async fn create_app(&self, draft: AppDraft, get_if_exists: bool) -> Outcome<Upserted<App>> {
+    pub async fn create_app(
+        &self,
+        draft: AppDraft,
+        get_if_exists: bool,
+        occasion: &Occasion,
+    ) -> Outcome<Upserted<App>> {
         let checked = draft.check()?;
-        self.make_app(checked, get_if_exists).await
+        self.make_app(checked, get_if_exists, occasion).await
     }
 
-    async fn make_app(&self, checked: Checked, get_if_exists: bool) -> Outcome<Upserted<App>> {
-        let now = self.now();
+    async fn make_app(
+        &self,
+        checked: Checked,
+        get_if_exists: bool,
+        occasion: &Occasion,
+    ) -> Outcome<Upserted<App>> {
+        let now = occasion.at;
+        let id = occasion.dice.with(|mut rng| AppId::generate(now, &mut rng));
+        if occasion.again
+            && let Some(made) = store(self.store.app(id.as_str()).await)?
+        {
+            return Ok(Upserted::Created(made));
+        }
         let app = App {
-            id: self.dice.with(|mut rng| AppId::generate(now, &mut rng)),
+            id,
             uid: checked.uid,
             name: checked.name,
             throttle_rate: checked.throttle_rate,
@@ -133,7 +150,7 @@ impl UseCases {
             Ok(_) => {}
             Err(Refusal::NotFound(_)) if !id_or_uid.starts_with(AppId::PREFIX) => {
                 draft.uid.get_or_insert_with(|| id_or_uid.to_owned());
-                return self.create_app(draft, false).await;
+                return self.create_app(draft, false, &self.occasion()).await;
             }
             Err(refusal) => return Err(refusal),
         }
@@ -213,7 +230,12 @@ impl UseCases {
     ///
     /// # Errors
     /// When there is none and no draft, or the draft's uid is not the one that was asked for.
-    pub(crate) async fn app_or_new(&self, id_or_uid: &str, draft: Option<AppDraft>) -> Outcome<App> {
+    pub(crate) async fn app_or_new(
+        &self,
+        id_or_uid: &str,
+        draft: Option<AppDraft>,
+        occasion: &Occasion,
+    ) -> Outcome<App> {
         let draft = match (self.app(id_or_uid).await, draft) {
             (Ok(app), _) => return Ok(app),
             (Err(Refusal::NotFound(_)), Some(draft)) if !id_or_uid.starts_with(AppId::PREFIX) => draft,
@@ -228,7 +250,7 @@ impl UseCases {
             draft.check_into(complaints)
         });
         let checked = complaints.or(Some(checked))?;
-        match self.make_app(checked, true).await? {
+        match self.make_app(checked, true, occasion).await? {
             Upserted::Created(app) | Upserted::Found(app) => Ok(app),
         }
     }

@@ -16,7 +16,9 @@ use nuncio_store::{Page, PageRequest};
 use secrecy::SecretString;
 
 use super::apps::Upserted;
+use super::occasion::Occasion;
 use super::refusal::{Complaints, Noun, Outcome, Refusal};
+use super::secrets::new_secret;
 use super::{UseCases, broker, check, store};
 
 const VALUE: &str = "value_error";
@@ -157,20 +159,32 @@ impl UseCases {
     ///
     /// # Errors
     /// When fields cannot be accepted, the uid is taken, or the app has as many endpoints as it may have.
-    pub async fn create_endpoint(&self, app: &App, draft: EndpointDraft) -> Outcome<Endpoint> {
+    pub async fn create_endpoint(
+        &self,
+        app: &App,
+        draft: EndpointDraft,
+        occasion: &Occasion,
+    ) -> Outcome<Endpoint> {
         let checked = draft.check(&self.rules.urls)?;
-        let now = self.now();
-        let id = self.dice.with(|mut rng| EndpointId::generate(now, &mut rng));
+        let now = occasion.at;
+        let id = occasion.dice.with(|mut rng| EndpointId::generate(now, &mut rng));
+        if occasion.again
+            && let Some(made) = store(self.store.endpoint(&app.id, id.as_str()).await)?
+        {
+            // Whether anybody was told is not known.
+            self.tell(app, &made, EndpointChange::Created).await;
+            return Ok(made);
+        }
         let mut endpoint = Endpoint::blank(app.id.clone(), id, now);
         checked.apply(&mut endpoint, now);
-        let secret = checked.secret.unwrap_or_else(|| self.new_secret());
+        let secret = checked.secret.unwrap_or_else(|| new_secret(&occasion.dice));
         self.declare_lane(&endpoint.id).await?;
         nuncio_failpoints::hit!("api::lane-declared");
         let text = SecretString::from(secret.expose().as_str());
         let created = self.store.create_endpoint(&endpoint, &text).await;
         if let Err(refusal) = store(created) {
-            // The call may have had its effect although it failed: a lane too many is harmless, one too few is not.
-            if !matches!(refusal, Refusal::Unavailable { .. }) {
+            // The call, or one before it, may have had its effect: a lane too many is harmless, one too few is not.
+            if !matches!(refusal, Refusal::Unavailable { .. }) && !occasion.again {
                 self.drop_lane(&endpoint.id).await;
             }
             return Err(refusal);
@@ -204,7 +218,9 @@ impl UseCases {
             }
             Err(Refusal::NotFound(_)) if !id_or_uid.starts_with(EndpointId::PREFIX) => {
                 draft.uid.get_or_insert_with(|| id_or_uid.to_owned());
-                self.create_endpoint(app, draft).await.map(Upserted::Created)
+                self.create_endpoint(app, draft, &self.occasion())
+                    .await
+                    .map(Upserted::Created)
             }
             Err(refusal) => Err(refusal),
         }

@@ -12,6 +12,7 @@ use nuncio_store::{EventType, Page, PageRequest};
 use serde_json::{Map, Value};
 
 use super::apps::Upserted;
+use super::occasion::Occasion;
 use super::refusal::{Complaints, Noun, Outcome, Refusal};
 use super::{UseCases, check, store};
 
@@ -124,14 +125,22 @@ impl UseCases {
     ///
     /// # Errors
     /// When fields cannot be accepted, or there is one of that name that is not archived.
-    pub async fn create_event_type(&self, name: &str, draft: EventTypeDraft) -> Outcome<EventType> {
+    pub async fn create_event_type(
+        &self,
+        name: &str,
+        draft: EventTypeDraft,
+        occasion: &Occasion,
+    ) -> Outcome<EventType> {
         let mut complaints = Complaints::new();
         let name = complaints.keep("name", VALUE, name.parse());
         check_draft(&mut complaints, &draft);
         let name: EventTypeName = complaints.or(name)?;
+        let now = occasion.at;
         match store(self.store.event_type(&name).await)? {
-            None => self.insert_event_type(name, &draft).await,
-            Some(held) if held.archived => self.write_event_type(&name, &all_of(draft)).await,
+            None => self.insert_event_type(name, &draft, now).await,
+            // Made, or brought back, by this very request before.
+            Some(held) if occasion.again && [held.created_at, held.updated_at].contains(&now) => Ok(held),
+            Some(held) if held.archived => self.write_event_type(&name, &all_of(draft), now).await,
             Some(_) => Err(Refusal::Conflict {
                 code: "event_type_exists",
                 detail: "an event type with this name already exists".to_owned(),
@@ -153,9 +162,12 @@ impl UseCases {
         check_draft(&mut complaints, &draft);
         complaints.or(Some(()))?;
         if store(self.store.event_type(&name).await)?.is_none() {
-            return self.insert_event_type(name, &draft).await.map(Upserted::Created);
+            return self
+                .insert_event_type(name, &draft, self.now())
+                .await
+                .map(Upserted::Created);
         }
-        self.write_event_type(&name, &all_of(draft))
+        self.write_event_type(&name, &all_of(draft), self.now())
             .await
             .map(Upserted::Found)
     }
@@ -169,7 +181,7 @@ impl UseCases {
         let mut complaints = Complaints::new();
         check_draft(&mut complaints, &draft);
         complaints.or(Some(()))?;
-        self.write_event_type(&name, &draft).await
+        self.write_event_type(&name, &draft, self.now()).await
     }
 
     /// Archives the event type of that name, or deletes it for good.
@@ -183,7 +195,7 @@ impl UseCases {
                 archived: Some(true),
                 ..EventTypeDraft::default()
             };
-            return self.write_event_type(&name, &archive).await.map(drop);
+            return self.write_event_type(&name, &archive, self.now()).await.map(drop);
         }
         let deleted = store(self.store.delete_event_type(&name).await)?;
         self.catalogue.0.invalidate(&name).await;
@@ -194,16 +206,25 @@ impl UseCases {
         }
     }
 
-    async fn insert_event_type(&self, name: EventTypeName, draft: &EventTypeDraft) -> Outcome<EventType> {
-        let mut event_type = blank(name, self.now());
+    async fn insert_event_type(
+        &self,
+        name: EventTypeName,
+        draft: &EventTypeDraft,
+        now: UnixMillis,
+    ) -> Outcome<EventType> {
+        let mut event_type = blank(name, now);
         apply(draft, &mut event_type);
         store(self.store.create_event_type(&event_type).await)?;
         self.catalogue.0.invalidate(&event_type.name).await;
         Ok(event_type)
     }
 
-    async fn write_event_type(&self, name: &EventTypeName, draft: &EventTypeDraft) -> Outcome<EventType> {
-        let now = self.now();
+    async fn write_event_type(
+        &self,
+        name: &EventTypeName,
+        draft: &EventTypeDraft,
+        now: UnixMillis,
+    ) -> Outcome<EventType> {
         let changed = self
             .store
             .update_event_type(name, |event_type| {

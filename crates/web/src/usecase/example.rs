@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::event_types::newest;
 use super::messages::Accepted;
+use super::occasion::Occasion;
 use super::refusal::{Complaints, Outcome, Refusal};
 use super::replay::refuse_disabled;
 use super::{UseCases, store};
@@ -25,7 +26,13 @@ impl UseCases {
     ///
     /// # Errors
     /// When there is no such endpoint, it is disabled, or the name is none.
-    pub async fn send_example(&self, app: &App, endpoint: &str, event_type: &str) -> Outcome<Accepted> {
+    pub async fn send_example(
+        &self,
+        app: &App,
+        endpoint: &str,
+        event_type: &str,
+        occasion: &Occasion,
+    ) -> Outcome<Accepted> {
         let endpoint = self.endpoint(app, endpoint).await?;
         let mut complaints = Complaints::new();
         let event_type = complaints.keep("eventType", "value_error", event_type.parse());
@@ -39,9 +46,9 @@ impl UseCases {
             None => json!({"type": event_type.as_str(), "example": true}).to_string(),
         };
         let payload = example.into_bytes();
-        let now = self.now();
+        let now = occasion.at;
         let message = Message {
-            id: self.dice.with(|mut rng| MessageId::generate(now, &mut rng)),
+            id: occasion.dice.with(|mut rng| MessageId::generate(now, &mut rng)),
             app_id: app.id.clone(),
             event_id: None,
             event_type,
@@ -58,7 +65,7 @@ impl UseCases {
             app_version: 0,
             token: format!("example {}", message.id),
             redelivered: false,
-            anonymous: true,
+            anonymous: !occasion.again,
         };
         self.claim_example(&mut claim).await?;
         self.deliver(&message, &endpoint.id, payload.clone(), now).await?;

@@ -89,7 +89,7 @@ impl UseCases {
         let checked = self.check_message(draft);
         let app = match self.directory.app(id_or_uid) {
             Some(entry) => entry.app.clone(),
-            None => self.app_or_new(id_or_uid, application).await?,
+            None => self.app_or_new(id_or_uid, application, &self.occasion()).await?,
         };
         let checked = checked?;
         self.check_schema(&checked).await?;

@@ -16,6 +16,7 @@ use nuncio_store::{Deliveries, DeliveryRecord, MessageFilter, Order, PageRequest
 
 use tokio::time::Instant;
 
+use super::occasion::Occasion;
 use super::refusal::{Noun, Outcome, Refusal};
 use super::{UseCases, broker, store};
 
@@ -52,7 +53,7 @@ impl UseCases {
     ///
     /// # Errors
     /// When the message never went to the endpoint, is no longer kept, or the endpoint is disabled.
-    pub async fn resend(&self, app: &App, message: &str, endpoint: &str) -> Outcome<()> {
+    pub async fn resend(&self, app: &App, message: &str, endpoint: &str, occasion: &Occasion) -> Outcome<()> {
         let stored = self.message(app, message).await?;
         let endpoint = self.endpoint(app, endpoint).await?;
         let went_there = stored
@@ -64,7 +65,8 @@ impl UseCases {
         }
         refuse_disabled(&endpoint)?;
         let payload = self.payload(app, &stored.message.id).await?;
-        self.deliver(&stored.message, &endpoint.id, payload, self.now())
+        // Asked for again it is the same run of attempts, which is not made twice.
+        self.deliver(&stored.message, &endpoint.id, payload, occasion.at)
             .await
     }
 
@@ -78,11 +80,12 @@ impl UseCases {
         endpoint: &str,
         which: Replay,
         span: Span,
+        occasion: &Occasion,
     ) -> Outcome<String> {
         let endpoint = self.endpoint(app, endpoint).await?;
-        let now = self.now();
+        let now = occasion.at;
         refuse_disabled(&endpoint)?;
-        let id = self.dice.with(|mut rng| MessageId::generate(now, &mut rng));
+        let id = occasion.dice.with(|mut rng| MessageId::generate(now, &mut rng));
         let task = format!("qtask_{}", id.as_str().trim_start_matches(MessageId::PREFIX));
         let (use_cases, app, name) = (Arc::clone(self), app.clone(), task.clone());
         self.tracker.spawn(async move {

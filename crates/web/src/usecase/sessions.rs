@@ -7,6 +7,7 @@ use std::time::Duration;
 use nuncio_domain::{App, UnixMillis};
 
 use super::apps::AppDraft;
+use super::occasion::Occasion;
 use super::refusal::{Complaints, Outcome, Refusal};
 use super::{UseCases, store};
 use crate::look::{LINK_LOGO_BYTES_MAX, Look};
@@ -58,7 +59,12 @@ impl UseCases {
     ///
     /// # Errors
     /// When there is no such app and none to be made, or fields cannot be accepted.
-    pub async fn portal_access(&self, id_or_uid: &str, mut draft: AccessDraft) -> Outcome<Access> {
+    pub async fn portal_access(
+        &self,
+        id_or_uid: &str,
+        mut draft: AccessDraft,
+        occasion: &Occasion,
+    ) -> Outcome<Access> {
         let application = draft.application.take();
         let mut complaints = Complaints::new();
         let lifetime = draft.expiry_seconds.map_or(APP_LIFETIME, Duration::from_secs);
@@ -91,7 +97,7 @@ impl UseCases {
             complaints.add_at(&["branding", field], "value_error", mistake);
         }
         complaints.or(Some(()))?;
-        let app = self.app_or_new(id_or_uid, application).await?;
+        let app = self.app_or_new(id_or_uid, application, occasion).await?;
         let capabilities = match draft.capabilities {
             _ if draft.read_only => Capabilities::READ_ONLY,
             Some(list) => list.into_iter().chain([Capability::ViewBase]).collect(),
@@ -106,7 +112,7 @@ impl UseCases {
                 look: draft.look,
             },
             lifetime,
-            now: self.now(),
+            now: occasion.at,
         })
     }
 
@@ -137,11 +143,17 @@ impl UseCases {
         store(self.store.end_token(&grant.app, &token.id, left).await)
     }
 
-    /// Ends all tokens that were minted for the app until now, or those of some sessions, after a delay.
+    /// Ends all tokens that were minted for the app until this was asked for, or those of some sessions, after a delay.
     ///
     /// # Errors
     /// When fields cannot be accepted, or the store is away.
-    pub async fn end_sessions(&self, app: &App, sessions: &[String], delay_seconds: u64) -> Outcome<()> {
+    pub async fn end_sessions(
+        &self,
+        app: &App,
+        sessions: &[String],
+        delay_seconds: u64,
+        occasion: &Occasion,
+    ) -> Outcome<()> {
         let mut complaints = Complaints::new();
         if sessions.len() > SESSIONS_MAX {
             complaints.add(
@@ -162,7 +174,7 @@ impl UseCases {
             );
         }
         complaints.or(Some(()))?;
-        let now = self.now();
+        let now = occasion.at;
         let ended = self
             .store
             .end_tokens(&app.id, sessions, now, now.plus(delay), LIFETIME_MAX + delay);
