@@ -62,6 +62,27 @@ async fn the_image_holds_all_that_the_pipeline_needs() {
         .await
         .unwrap();
     receiver.wait_for("/a", 1, LONG).await;
+
+    assert!(rootfs.join("usr/bin/nuncio").exists());
+    for arguments in commands_in_pods() {
+        let ran = deployment.run(&arguments).await.unwrap();
+        assert!(
+            ran.status.success() && !ran.stdout.is_empty(),
+            "{arguments:?}: {ran:?}"
+        );
+    }
+}
+
+/// What the guide has people run by `kubectl exec`, where there is no shell: arguments of the binary.
+fn commands_in_pods() -> Vec<Vec<&'static str>> {
+    let guide = include_str!("../../docs/kubernetes.md");
+    let commands = guide.split("deploy/nuncio-api -- /usr/bin/nuncio ").skip(1);
+    let commands = commands.map(|rest| rest.split(['`', '>']).next().unwrap());
+    let commands: Vec<Vec<_>> = commands
+        .map(|command| command.split_whitespace().collect())
+        .collect();
+    assert_eq!(commands, [vec!["token"], vec!["backup", "-"]]);
+    commands
 }
 
 #[tokio::test(flavor = "multi_thread")]
