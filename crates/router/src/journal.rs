@@ -27,6 +27,9 @@ const HOLD: Duration = Duration::from_secs(6);
 const TICK: Duration = Duration::from_secs(1);
 /// Between two tries to take the task.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How many times as long as it took to look for news nobody looks again: with many apps a change a moment is not worth
+/// a core, and what was changed meanwhile is found together.
+const REST: u32 = 9;
 /// Entries on their way at once.
 const AT_ONCE: usize = 64;
 /// Apps told before the task is taken again.
@@ -112,7 +115,9 @@ async fn keep(shared: &Shared) -> Result<(), JournalError> {
         if *parts.directory.status().borrow() != DirectoryStatus::Following {
             continue;
         }
+        let looked = Instant::now();
         let (changed, gone) = news(&told.apps, &parts.directory.app_versions());
+        let rest = (looked.elapsed() * REST).min(TICK);
         tell_apps(shared, &mut told, changed).await?;
         for (app, version) in gone {
             let entry = JournalEntry::AppGone {
@@ -125,6 +130,7 @@ async fn keep(shared: &Shared) -> Result<(), JournalError> {
         if told.bytes >= ROUND_AFTER_BYTES {
             told = tell_all(shared).await?;
         }
+        tokio::time::sleep(rest).await;
     }
 }
 
