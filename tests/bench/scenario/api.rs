@@ -134,7 +134,7 @@ async fn one_round(bench: &Bench, stage: &Stage) -> Result<Vec<(String, f64)>> {
     let middle = &stage.apps[stage.apps.len() / 2].id;
     let mut figures = Vec::new();
     for (what, path) in [
-        ("a page of apps", "/api/v1/app?limit=50".to_owned()),
+        ("a page of ten apps", "/api/v1/app?limit=10".to_owned()),
         ("one app", format!("/api/v1/app/{middle}")),
         (
             "an app's endpoints",
