@@ -4,6 +4,7 @@
 //
 // Ends with 1 at the first chapter that does not go as it should, which stderr says.
 import { restApi, startBrowser } from "../../../deploy/local/screenshots/browser.mjs";
+import { branding } from "./branding.mjs";
 import { keyboard } from "./keyboard.mjs";
 import { pages } from "./pages.mjs";
 import { expiredLink, foreignIds, withoutScripts } from "./safety.mjs";
@@ -26,7 +27,7 @@ await until("the neighbour's delivery", () => receiver.at("/foreign").length > 0
 stage.foreign = { app, endpoint, message };
 
 const only = process.argv[3];
-const chapters = [story, keyboard, expiredLink, foreignIds, withoutScripts, pages];
+const chapters = [story, keyboard, expiredLink, foreignIds, withoutScripts, branding, pages];
 for (const chapter of chapters.filter((one) => !only || one.name === only)) {
   const begun = Date.now();
   try {
