@@ -213,6 +213,32 @@ async fn lists_are_ordered_cut_and_turned_around() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn apps_are_left_out_of_a_list_by_their_endpoints() {
+    let (_deployment, _nuncio, api) = started("api").await;
+    let [bare, off, on] = ["bare", "off", "on"].map(|name| api.create_app(name));
+    let (bare, off, on) = (bare.await.unwrap(), off.await.unwrap(), on.await.unwrap());
+    for (app, disabled) in [(&off, true), (&on, true), (&on, false)] {
+        let draft = json!({ "url": "https://example.com/", "disabled": disabled });
+        api.create_endpoint_with(app, &draft).await.unwrap();
+    }
+    for (query, expected) in [
+        ("", vec![&bare, &off, &on]),
+        ("?exclude_apps_with_no_endpoints=true", vec![&off, &on]),
+        ("?exclude_apps_with_disabled_endpoints=true", vec![&bare, &on]),
+        (
+            "?exclude_apps_with_svix_play_endpoints=true",
+            vec![&bare, &off, &on],
+        ),
+    ] {
+        eventually(&format!("the list {query:?}"), SHORT, || async {
+            let page = api.read(&format!("/api/v1/app{query}")).await.unwrap();
+            (ids(&page, "id").iter().collect::<Vec<_>>() == expected).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused_with_its_place_and_nothing_else_is() {
     let (_deployment, _nuncio, api) = started("api").await;
     let app = api.create_app("Refused").await.unwrap();

@@ -17,6 +17,7 @@ use super::page::ListResponse;
 use super::path::At;
 use super::query::{Limit, Ordering, Params, iterator};
 use super::{Answer, Api, Upsert};
+use crate::usecase::apps::Without;
 use crate::usecase::occasion::Occasion;
 
 pub(crate) mod body;
@@ -43,6 +44,28 @@ struct ListApps {
     /// The order of the list; oldest first by default.
     #[param(nullable = false, inline)]
     order: Option<Ordering>,
+    /// Leave out apps that have no endpoints.
+    #[serde(default)]
+    #[param(required = false)]
+    exclude_apps_with_no_endpoints: bool,
+    /// Leave out apps that have only disabled endpoints.
+    #[serde(default)]
+    #[param(required = false)]
+    exclude_apps_with_disabled_endpoints: bool,
+    /// Leave out apps that only have endpoints at Svix Play.
+    #[serde(default)]
+    #[param(required = false)]
+    exclude_apps_with_svix_play_endpoints: bool,
+}
+
+impl ListApps {
+    fn without(&self) -> Without {
+        Without {
+            endpoints: self.exclude_apps_with_no_endpoints,
+            enabled_endpoints: self.exclude_apps_with_disabled_endpoints,
+            real_endpoints: self.exclude_apps_with_svix_play_endpoints,
+        }
+    }
 }
 
 /// List apps.
@@ -56,11 +79,12 @@ async fn list(
     Params(query): Params<ListApps>,
 ) -> Answer<Json<ListResponse<ApplicationOut>>> {
     let order = query.order.map_or(Order::OldestFirst, Order::from);
-    let scope = format!("apps {order:?}");
+    let without = query.without();
+    let scope = format!("apps {order:?} {without:?}");
     let request = api
         .iterators
         .request(query.limit, query.iterator.as_deref(), order, &scope)?;
-    let page = api.use_cases.list_apps(&request).await?;
+    let page = api.use_cases.list_apps(without, &request).await?;
     Ok(Json(api.iterators.page(
         &request,
         page,

@@ -13,6 +13,9 @@ use super::occasion::Occasion;
 use super::refusal::{Complaints, Noun, Outcome, Refusal};
 use super::{UseCases, check, store};
 
+/// Where Svix has its public test receiver.
+const PLAY: &str = "https://play.svix.com/";
+
 /// An app as a caller describes it.
 #[derive(Debug, Clone, Default)]
 pub struct AppDraft {
@@ -41,6 +44,30 @@ pub struct AppPatch {
     pub rate_limit: Option<Option<u64>>,
     /// The caller's own keys and values.
     pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// Which apps are left out of a list, by their endpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Without {
+    /// Those that have none.
+    pub endpoints: bool,
+    /// Those that have some, all of them disabled.
+    pub enabled_endpoints: bool,
+    /// Those that have some, all of them at Svix's public test receiver.
+    pub real_endpoints: bool,
+}
+
+impl Without {
+    /// Whether an app with these endpoints, whether disabled and where, is left out.
+    fn leaves_out<'a>(self, endpoints: impl Iterator<Item = (bool, &'a str)> + Clone) -> bool {
+        let mut disabled = endpoints.clone().map(|(disabled, _)| disabled);
+        let mut urls = endpoints.clone().map(|(_, url)| url);
+        if endpoints.clone().next().is_none() {
+            return self.endpoints;
+        }
+        (self.enabled_endpoints && disabled.all(|disabled| disabled))
+            || (self.real_endpoints && urls.all(|url| url.starts_with(PLAY)))
+    }
 }
 
 /// Whether something was made or was there.
@@ -79,12 +106,21 @@ impl AppDraft {
 }
 
 impl UseCases {
-    /// One page of all apps.
+    /// One page of all apps, and on it those that are not left out.
     ///
     /// # Errors
     /// When the store is away.
-    pub async fn list_apps(&self, page: &PageRequest) -> Outcome<Page<App>> {
-        store(self.store.list_apps(page).await)
+    pub async fn list_apps(&self, without: Without, page: &PageRequest) -> Outcome<Page<App>> {
+        let mut list = store(self.store.list_apps(page).await)?;
+        if without != Without::default() {
+            list.items.retain(|app| {
+                let known = self.directory.app(app.id.as_str());
+                let endpoints = known.iter().flat_map(|known| &known.endpoints);
+                let told = endpoints.map(|entry| (entry.endpoint.is_disabled(), entry.endpoint.url.as_str()));
+                !without.leaves_out(told)
+            });
+        }
+        Ok(list)
     }
 
     /// The app with that id or uid.
@@ -252,6 +288,34 @@ impl UseCases {
         let checked = complaints.or(Some(checked))?;
         match self.make_app(checked, true, occasion).await? {
             Upserted::Created(app) | Upserted::Found(app) => Ok(app),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apps_are_left_out_by_what_all_their_endpoints_have_in_common() {
+        const PLAYED: &str = "https://play.svix.com/in/e_1/";
+        const OWN: &str = "https://play.svix.com.example.com/";
+        let [endpoints, enabled, real] = [(1, 0, 0), (0, 1, 0), (0, 0, 1)].map(|(a, b, c)| Without {
+            endpoints: a == 1,
+            enabled_endpoints: b == 1,
+            real_endpoints: c == 1,
+        });
+        let cases = [
+            (vec![], [true, false, false]),
+            (vec![(true, OWN)], [false, true, false]),
+            (vec![(true, OWN), (false, OWN)], [false, false, false]),
+            (vec![(false, PLAYED)], [false, false, true]),
+            (vec![(true, PLAYED), (true, OWN)], [false, true, false]),
+        ];
+        for (app, expected) in cases {
+            let found = [endpoints, enabled, real].map(|without| without.leaves_out(app.iter().copied()));
+            assert_eq!(found, expected, "{app:?}");
+            assert!(!Without::default().leaves_out(app.iter().copied()));
         }
     }
 }
