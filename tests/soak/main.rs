@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     ledger::Ledger,
     report::{Memory, Report, Struck},
-    schedule::{Planned, schedule},
+    schedule::{Fault, Planned, schedule},
     stage::{LANES, Stage},
 };
 
@@ -45,6 +45,9 @@ struct Line {
     /// Events a second; each goes to three endpoints
     #[arg(long, value_name = "EVENTS", default_value_t = 50)]
     rate: usize,
+    /// Only this fault, as the report calls it; may be given several times
+    #[arg(long, value_name = "FAULT", value_parser = Fault::named)]
+    only: Vec<Fault>,
     /// Where the report goes
     #[arg(long, value_name = "FILE", default_value = ".nuncio/soak/latest.json")]
     json: PathBuf,
@@ -66,7 +69,12 @@ async fn main() -> ExitCode {
 async fn soak(line: Line) -> Result<bool> {
     let seed = line.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let length = Duration::from_secs_f64(line.minutes * 60.0);
-    let planned = schedule(seed, length);
+    let kinds = if line.only.is_empty() {
+        &Fault::ALL[..]
+    } else {
+        &line.only
+    };
+    let planned = schedule(seed, length, kinds);
     eprintln!("seed {seed}: {} faults in {} s", planned.len(), length.as_secs());
     let ledger = Ledger::default();
     let mut stage = Stage::open(&ledger).await?;

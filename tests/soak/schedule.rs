@@ -105,6 +105,12 @@ impl Fault {
         }
     }
 
+    /// The fault that is called so in the report.
+    pub(crate) fn named(name: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|fault| fault.name() == name);
+        known.ok_or_else(|| format!("expected one of: {}", Self::ALL.map(Self::name).join(", ")))
+    }
+
     /// For how long it may last, in milliseconds.
     fn lasts(self) -> std::ops::Range<u64> {
         match self {
@@ -128,12 +134,12 @@ pub(crate) struct Planned {
     pub(crate) which: usize,
 }
 
-/// The faults of a soak of this length.
-pub(crate) fn schedule(seed: u64, length: Duration) -> Vec<Planned> {
+/// The faults of a soak of this length, of these kinds.
+pub(crate) fn schedule(seed: u64, length: Duration, kinds: &[Fault]) -> Vec<Planned> {
     let mut dice = StdRng::seed_from_u64(seed);
     let (mut planned, mut at) = (Vec::new(), CALM);
     loop {
-        let mut round = Fault::ALL;
+        let mut round = kinds.to_vec();
         round.shuffle(&mut dice);
         for fault in round {
             let lasts = Duration::from_millis(dice.random_range(fault.lasts()));
@@ -161,12 +167,18 @@ mod tests {
 
     #[test]
     fn one_seed_is_one_schedule() {
-        assert_eq!(schedule(7, HALF_AN_HOUR), schedule(7, HALF_AN_HOUR));
-        assert_ne!(schedule(7, HALF_AN_HOUR), schedule(8, HALF_AN_HOUR));
-        let short = schedule(7, HALF_AN_HOUR / 3);
+        assert_eq!(
+            schedule(7, HALF_AN_HOUR, &Fault::ALL),
+            schedule(7, HALF_AN_HOUR, &Fault::ALL)
+        );
+        assert_ne!(
+            schedule(7, HALF_AN_HOUR, &Fault::ALL),
+            schedule(8, HALF_AN_HOUR, &Fault::ALL)
+        );
+        let short = schedule(7, HALF_AN_HOUR / 3, &Fault::ALL);
         assert_eq!(
             short,
-            schedule(7, HALF_AN_HOUR)[..short.len()],
+            schedule(7, HALF_AN_HOUR, &Fault::ALL)[..short.len()],
             "a shorter one is its beginning"
         );
     }
@@ -174,7 +186,7 @@ mod tests {
     #[test]
     fn half_an_hour_has_a_hundred_faults_of_every_kind_and_time_between_them() {
         for seed in 0..20 {
-            let planned = schedule(seed, HALF_AN_HOUR);
+            let planned = schedule(seed, HALF_AN_HOUR, &Fault::ALL);
             assert!(planned.len() >= 100, "{} faults", planned.len());
             for fault in Fault::ALL {
                 assert!(
@@ -186,6 +198,17 @@ mod tests {
             for pair in planned.windows(2) {
                 assert!(pair[1].at >= pair[0].at + pair[0].lasts + Duration::from_secs(4));
             }
+        }
+    }
+
+    #[test]
+    fn a_fault_may_come_alone() {
+        let only = [Fault::named("sender frozen").unwrap()];
+        let planned = schedule(7, HALF_AN_HOUR, &only);
+        assert!(planned.len() > 100 && planned.iter().all(|planned| planned.fault == Fault::SenderFrozen));
+        assert!(Fault::named("sunshine").unwrap_err().contains("sender frozen"));
+        for fault in Fault::ALL {
+            assert_eq!(Fault::named(fault.name()), Ok(fault));
         }
     }
 }
