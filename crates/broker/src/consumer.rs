@@ -1,7 +1,8 @@
 //! Consuming: a subscription that comes back.
 //!
 //! Owns subscribing, and subscribing again after whatever ended the subscription. Guarantees that what was received
-//! but not handed out returns to its queue at once when a consumer goes. Refuses to know what messages mean.
+//! but not handed out returns to its queue at once when a consumer goes, and is not handed out when its channel is gone.
+//! Refuses to know what messages mean.
 
 mod channels;
 
@@ -97,6 +98,9 @@ impl Consumer {
                 }
                 State::Subscribed(subscription) => {
                     match subscription.deliveries.next().await {
+                        // It was read from a channel that is gone, and is in its queue again: whoever works on it now does
+                        // so beside its next consumer.
+                        Some(Ok(_)) if !subscription.seat.is_open() => {}
                         Some(Ok(delivery)) => return Some(received(delivery, &subscription.settle)),
                         Some(Err(_)) => {}
                         // Without an error and on a channel that is up, the queue was deleted.

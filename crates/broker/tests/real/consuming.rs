@@ -1,10 +1,12 @@
 //! A consumer keeps consuming, and what it does not settle returns.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use e2e::{FaultProxy, Mode};
 use lapin::options::{BasicConsumeOptions, ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use nuncio_broker::{ConsumeOptions, LossNotice, OnMissing, Queue, Route};
+use nuncio_broker::{ConsumeOptions, LinkState, LossNotice, OnMissing, Queue, Route};
 use nuncio_domain::Loss;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout};
@@ -60,6 +62,41 @@ async fn what_a_cancelled_consumer_holds_unread_returns_at_once_and_what_was_han
     next(&mut consumer).await.acker.ack();
     drop(consumer);
     rig.wait_depth(&queue, 45).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_unread_when_its_channel_ends_is_not_handed_out_besides_coming_again() {
+    const MESSAGES: usize = 20;
+    let (proxy, url) = FaultProxy::before(&shared_url().await).await.unwrap();
+    let rig = Rig::start(config(&url)).await;
+    let lane = rig.lane(1).await;
+    let queue = rig.broker.names().endpoint_queue(&lane);
+    for number in 0..MESSAGES {
+        rig.deliver(&lane, &number.to_string()).await;
+    }
+    let mut consumer = rig.consume(&lane, 50);
+    next(&mut consumer).await.acker.ack();
+    // All have left the queue, so that all are on their way to the consumer, which does not look.
+    rig.wait_depth(&queue, 0).await;
+    let mut states = rig.broker.state();
+    proxy.set(Mode::Refuse);
+    proxy.reset_all();
+    let lost = states.wait_for(|state| matches!(state.consuming, LinkState::Connecting { .. }));
+    timeout(PATIENCE, lost).await.unwrap().unwrap();
+    proxy.set(Mode::Pass);
+
+    let mut times = BTreeMap::<String, usize>::new();
+    while times.len() < MESSAGES - 1 {
+        let received = next(&mut consumer).await;
+        assert!(
+            received.redelivered,
+            "{} is from the channel that is gone",
+            id(&received)
+        );
+        *times.entry(id(&received)).or_default() += 1;
+        received.acker.ack();
+    }
+    assert!(times.values().all(|times| *times == 1), "{times:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
