@@ -1,8 +1,8 @@
 //! The guarded HTTP client: one POST, bounded in every way, and what it met.
 //!
-//! Guarantees that an attempt ends within its timeout, body included; that at most
-//! [`RESPONSE_BODY_BYTES_MAX`] bytes of a body are read, and a connection with more to come is closed; that nothing is
-//! retried once a byte of the request may have left.
+//! Guarantees that an attempt ends within its timeout, body included, or right after it when the process was held up
+//! meanwhile; that at most [`RESPONSE_BODY_BYTES_MAX`] bytes of a body are read, and a connection with more to come is closed; that nothing is
+//! sent again once a byte of the request may have left, unless the server itself says that it did not look at it.
 //! Refuses to decide what follows from an outcome.
 
 use std::path::PathBuf;
@@ -10,8 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{ACCEPT, HeaderValue, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Frame, Incoming};
+use hyper_util::client::legacy;
 use ipnet::IpNet;
 use nuncio_domain::limits::{RESPONSE_BODY_BYTES_MAX, RESPONSE_HEADER_BYTES_MAX};
 use nuncio_domain::{Outcome, Phase, Reason, UnixMillis};
@@ -21,10 +24,17 @@ use url::Url;
 use crate::endpoint_url::{EndpointUrl, UrlError, check_target};
 use crate::failure;
 use crate::own::OwnAddresses;
-use crate::peer::{PeerRefused, PeerRules};
+use crate::peer::PeerRules;
 use crate::pool::Pool;
+use crate::proxy::Proxy;
 use crate::resolver::{Lookup, SystemLookup};
 use crate::retry_after::retry_after;
+use crate::stream::Peer;
+
+/// By how much a timer is late when the process was held up.
+const HELD_UP: Duration = Duration::from_millis(200);
+/// How long it then takes to read what has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How the client behaves for all endpoints.
 #[derive(Clone)]
@@ -94,9 +104,9 @@ pub enum EgressError {
     /// The proxy's URL cannot be used.
     #[error("the egress proxy must be an http, https, socks5 or socks5h URL with a host")]
     Proxy,
-    /// The HTTP client cannot be set up.
-    #[error("failed to set up the HTTP client")]
-    Client(#[source] reqwest::Error),
+    /// The user agent is no header's value.
+    #[error("the user agent cannot stand in a header")]
+    UserAgent(#[source] http::header::InvalidHeaderValue),
 }
 
 /// One request.
@@ -169,14 +179,14 @@ impl HttpClient {
         self.trusted_roots
     }
 
-    /// Posts once and tells what it met; never an error, never longer than the timeout.
+    /// Posts once and tells what it met; never an error, and never longer than the timeout (but see [`within`]).
     ///
     /// Dropping the future closes the connection that it used.
     pub async fn post(&self, post: Post<'_>) -> Attempted {
         let started = Instant::now();
         let mut response = None;
         let exchange = self.exchange(post.url, post.headers, post.body, post.now, &mut response);
-        let outcome = tokio::time::timeout(post.timeout, exchange)
+        let outcome = within(post.timeout, exchange)
             .await
             .unwrap_or(Outcome::TimedOut(Phase::Response));
         Attempted {
@@ -198,16 +208,12 @@ impl HttpClient {
         if let Err(error) = check_target(url.as_url(), &self.rules.allow, &self.rules.own) {
             return Outcome::Unreachable(refused_target(&error));
         }
-        let mut request = reqwest::Request::new(Method::POST, url.as_url().clone());
-        *request.headers_mut() = headers;
-        *request.body_mut() = Some(body.into());
-        let client = match self.pool.client() {
-            Ok(client) => client,
-            Err(error) => return Outcome::Unreachable(Reason::Other(error.to_string())),
+        let Ok(request) = self.request(url, headers, body) else {
+            return Outcome::Unreachable(Reason::InvalidRequest);
         };
-        let mut response = match client.execute(request).await {
+        let mut response = match self.respond(request).await {
             Ok(response) => response,
-            Err(error) => return failure::outcome(&error, self.proxied),
+            Err(error) => return failure::of_request(&error, self.proxied),
         };
         if let Err(reason) = self.check_response(&response) {
             return Outcome::Unreachable(reason);
@@ -223,20 +229,54 @@ impl HttpClient {
             truncated: true,
         });
         loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if received.take(&chunk) => {}
+            match response.frame().await.map(|frame| frame.map(Frame::into_data)) {
+                // Trailers say nothing that is kept.
+                Some(Ok(Err(_))) => {}
+                Some(Ok(Ok(chunk))) if received.take(&chunk) => {}
                 // More than is kept: dropping the response closes its connection.
-                Ok(Some(_)) => return outcome,
-                Ok(None) => {
+                Some(Ok(Ok(_))) => return outcome,
+                None => {
                     received.truncated = false;
                     return outcome;
                 }
-                Err(error) => return failure::outcome(&error, self.proxied),
+                Some(Err(error)) => return failure::of_body(&error),
             }
         }
     }
 
-    fn check_response(&self, response: &reqwest::Response) -> Result<(), Reason> {
+    fn request(
+        &self,
+        url: &EndpointUrl,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, http::Error> {
+        let mut request = Request::post(url.as_url().as_str()).body(Full::new(body))?;
+        *request.headers_mut() = headers;
+        let means = self.pool.means();
+        let headers = request.headers_mut();
+        headers
+            .entry(USER_AGENT)
+            .or_insert_with(|| means.user_agent().clone());
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        // Other than a plain request, a tunnel is paid for when it is opened.
+        if let Some(authorization) = means.proxy().and_then(Proxy::authorization)
+            && url.as_url().scheme() == "http"
+        {
+            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+        Ok(request)
+    }
+
+    /// Sends a request, and once more if the server says that it did not look at it.
+    async fn respond(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
+        let client = self.pool.client();
+        match client.request(request.clone()).await {
+            Err(error) if failure::is_unprocessed(&error) => client.request(request).await,
+            answered => answered,
+        }
+    }
+
+    fn check_response(&self, response: &Response<Incoming>) -> Result<(), Reason> {
         if self.proxied {
             return if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
                 Err(Reason::Proxy)
@@ -244,12 +284,24 @@ impl HttpClient {
                 check_size(response.headers())
             };
         }
-        let peer = response.remote_addr().ok_or(Reason::AddressRefused(None))?;
-        self.rules.check(peer).map_err(|refused| match refused {
-            PeerRefused::Address(refused) => Reason::AddressRefused(Some(refused.address)),
-            PeerRefused::Own(_) => Reason::AddressRefused(None),
-        })?;
+        let peer = response.extensions().get::<Peer>();
+        let Peer(peer) = peer.ok_or(Reason::AddressRefused(None))?;
+        self.rules.check(*peer).map_err(|refused| refused.reason())?;
         check_size(response.headers())
+    }
+}
+
+/// What comes of a future within its time; nothing when that is up.
+///
+/// A timer that comes late tells that this process was held up, frozen perhaps, and looked at nothing meanwhile. What the
+/// server said in time may lie here unread, and whoever takes it for silence delivers twice.
+async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let deadline = Instant::now() + time;
+    match tokio::time::timeout_at(deadline, &mut future).await {
+        Ok(done) => Some(done),
+        Err(_) if deadline.elapsed() >= HELD_UP => tokio::time::timeout(LOOK_AGAIN, future).await.ok(),
+        Err(_) => None,
     }
 }
 
@@ -308,5 +360,32 @@ fn check_size(headers: &HeaderMap) -> Result<(), Reason> {
         Err(Reason::Protocol)
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn what_came_while_the_process_was_held_up_is_read_before_it_is_called_late() {
+        let answer = async {
+            // Nothing is looked at meanwhile, the timer neither, as in a process that is frozen.
+            std::thread::sleep(TIME + HELD_UP);
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            "it came"
+        };
+        assert_eq!(within(TIME, answer).await, Some("it came"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_waited_for_as_long_as_was_said() {
+        let begun = Instant::now();
+        assert_eq!(within(TIME, std::future::pending::<()>()).await, None);
+        assert!(begun.elapsed() < TIME + HELD_UP);
     }
 }

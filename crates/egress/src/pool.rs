@@ -9,17 +9,28 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http_body_util::Full;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
 use nuncio_domain::limits::RESPONSE_HEADER_BYTES_MAX;
-use rustls::ClientConfig;
 use url::Url;
 
 use crate::client::{EgressConfig, EgressError};
+use crate::connect::{Connector, Means};
 use crate::own::OwnAddresses;
-use crate::peer::{CheckPeer, PeerRules};
-use crate::resolver::{GuardedResolver, Lookup};
+use crate::peer::PeerRules;
+use crate::proxy::Proxy;
+use crate::resolver::GuardedResolver;
 use crate::tls;
 
+/// What requests are made with.
+pub(crate) type Client = legacy::Client<Connector, Full<Bytes>>;
+
+/// What a connection buffers at most in each direction: a head that is too long by far is not read to its end.
+const BUFFER_BYTES: usize = 2 * RESPONSE_HEADER_BYTES_MAX;
 /// Bytes of a response that an HTTP/2 stream may send ahead of what is read.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// Bytes that all streams of an HTTP/2 connection together may send ahead.
@@ -28,8 +39,6 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long it has to answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// The port of a SOCKS proxy whose URL names none.
-const SOCKS_PORT: u16 = 1080;
 
 pub(crate) struct Pool {
     recipe: Recipe,
@@ -39,18 +48,13 @@ pub(crate) struct Pool {
 
 /// One set of connections.
 struct Generation {
-    client: reqwest::Client,
+    client: Client,
     opened: Arc<AtomicUsize>,
 }
 
 /// What it takes to make a set of connections.
 struct Recipe {
-    tls: ClientConfig,
-    rules: Arc<PeerRules>,
-    lookup: Arc<dyn Lookup>,
-    proxy: Option<(Url, reqwest::Proxy)>,
-    user_agent: String,
-    connect_timeout: Duration,
+    means: Arc<Means>,
     idle_per_host: usize,
     idle_timeout: Duration,
 }
@@ -59,21 +63,30 @@ impl Pool {
     /// The pool, the rules for its peers, and how many roots TLS trusts.
     pub(crate) fn new(config: EgressConfig) -> Result<(Self, Arc<PeerRules>, usize), EgressError> {
         let (tls, trusted_roots) = tls::client_config(config.extra_roots.as_deref())?;
-        let allow: Arc<[IpNet]> = config.allow.into();
         let mut own = config.own;
-        let proxy = config.proxy.map(|url| checked_proxy(url, &mut own)).transpose()?;
-        let rules = Arc::new(PeerRules { allow, own });
-        let recipe = Recipe {
-            tls,
-            rules: Arc::clone(&rules),
+        let proxy = config
+            .proxy
+            .map(|url| checked_proxy(&url, &mut own))
+            .transpose()?;
+        let allow: Arc<[IpNet]> = config.allow.into();
+        let rules = Arc::new(PeerRules {
+            allow: Arc::clone(&allow),
+            own,
+        });
+        let resolver = GuardedResolver {
             lookup: config.lookup,
-            proxy,
-            user_agent: config.user_agent,
-            connect_timeout: config.connect_timeout,
+            allow,
+            proxy_host: proxy.as_ref().and_then(|proxy| proxy.uri().host()).map(Arc::from),
+        };
+        let user_agent = HeaderValue::try_from(config.user_agent).map_err(EgressError::UserAgent)?;
+        let timeout = config.connect_timeout;
+        let means = Means::new(tls, Arc::clone(&rules), proxy, user_agent, resolver, timeout);
+        let recipe = Recipe {
+            means: Arc::new(means),
             idle_per_host: config.idle_per_host,
             idle_timeout: config.idle_timeout,
         };
-        let current = RwLock::new(recipe.generation()?);
+        let current = RwLock::new(recipe.generation());
         Ok((
             Self {
                 recipe,
@@ -85,15 +98,20 @@ impl Pool {
         ))
     }
 
+    /// What the client's requests and connections are made with.
+    pub(crate) fn means(&self) -> &Means {
+        &self.recipe.means
+    }
+
     /// The client for the next request.
-    pub(crate) fn client(&self) -> Result<reqwest::Client, EgressError> {
+    pub(crate) fn client(&self) -> Client {
         {
             let current = self
                 .current
                 .read()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             if !self.is_full(&current) {
-                return Ok(current.client.clone());
+                return current.client.clone();
             }
         }
         let mut current = self
@@ -101,9 +119,9 @@ impl Pool {
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if self.is_full(&current) {
-            *current = self.recipe.generation()?;
+            *current = self.recipe.generation();
         }
-        Ok(current.client.clone())
+        current.client.clone()
     }
 
     fn is_full(&self, generation: &Generation) -> bool {
@@ -112,57 +130,28 @@ impl Pool {
 }
 
 impl Recipe {
-    fn generation(&self) -> Result<Generation, EgressError> {
+    fn generation(&self) -> Generation {
         let opened = Arc::new(AtomicUsize::new(0));
-        let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .user_agent(&self.user_agent)
-            .connect_timeout(self.connect_timeout)
-            .tcp_nodelay(true)
+        let connector = Connector::new(Arc::clone(&self.means), Arc::clone(&opened));
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .http1_max_buf_size(BUFFER_BYTES)
             .pool_max_idle_per_host(self.idle_per_host)
             .pool_idle_timeout(self.idle_timeout)
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_header_list_size(u32::try_from(RESPONSE_HEADER_BYTES_MAX).unwrap_or(u32::MAX))
             .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT);
-        let proxy_host = self
-            .proxy
-            .as_ref()
-            .and_then(|(url, _)| url.host_str())
-            .map(str::to_owned);
-        // Through a proxy the peer is the proxy, which may well be at a private address.
-        let rules = self.proxy.is_none().then(|| Arc::clone(&self.rules));
-        if let Some((_, proxy)) = &self.proxy {
-            builder = builder.proxy(proxy.clone());
-        }
-        let client = builder
-            .connector_layer(CheckPeer {
-                rules,
-                opened: Arc::clone(&opened),
-            })
-            .dns_resolver(GuardedResolver {
-                lookup: Arc::clone(&self.lookup),
-                allow: Arc::clone(&self.rules.allow),
-                proxy_host,
-            })
-            .build()
-            .map_err(EgressError::Client)?;
-        Ok(Generation { client, opened })
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .build(connector);
+        Generation { client, opened }
     }
 }
 
 /// The proxy, which from now on is one of Nuncio's own addresses.
-fn checked_proxy(url: Url, own: &mut OwnAddresses) -> Result<(Url, reqwest::Proxy), EgressError> {
-    let known = matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h");
-    if !known || url.host_str().is_none() {
-        return Err(EgressError::Proxy);
-    }
-    own.add_url(&url, SOCKS_PORT);
-    let proxy = reqwest::Proxy::all(url.clone()).map_err(EgressError::Client)?;
-    Ok((url, proxy))
+fn checked_proxy(url: &Url, own: &mut OwnAddresses) -> Result<Proxy, EgressError> {
+    let proxy = Proxy::new(url).ok_or(EgressError::Proxy)?;
+    own.add_url(url, proxy.port());
+    Ok(proxy)
 }

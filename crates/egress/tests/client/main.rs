@@ -2,6 +2,7 @@
 
 mod bounds;
 mod guard;
+mod http2;
 mod outcomes;
 mod proxies;
 mod server;

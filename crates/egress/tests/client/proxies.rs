@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::{Names, Request, Server, client, post, read_request, response, url};
+use crate::tls::{Authority, params};
 
 fn through(scheme: &str, proxy: &Server, names: &[&[&str]]) -> HttpClient {
     client(EgressConfig {
@@ -153,6 +154,151 @@ async fn a_proxy_of_another_kind_is_refused_at_the_start() {
             "{proxy}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_http_proxy_that_wants_a_password_gets_it_with_each_request_and_each_tunnel() {
+    let authority = Authority::new("the trusted one");
+    let acceptor = authority.acceptor(params(), &[b"http/1.1"]);
+    let proxy = Server::start(move |mut stream, seen| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Some(request) = read_request(&mut stream).await? else {
+                return Ok(());
+            };
+            let tunnels = request.head.starts_with("CONNECT ");
+            seen.note(request);
+            if !tunnels {
+                return stream.write_all(response("200 OK", "", "").as_bytes()).await;
+            }
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").await?;
+            let mut stream = acceptor.accept(stream).await?;
+            while let Some(request) = read_request(&mut stream).await? {
+                seen.note(request);
+                stream.write_all(response("200 OK", "", "").as_bytes()).await?;
+            }
+            Ok(())
+        }
+    })
+    .await;
+    let client = client(EgressConfig {
+        proxy: Some(
+            format!("http://us%40er:p:w@{}", proxy.address)
+                .parse()
+                .expect("valid"),
+        ),
+        extra_roots: Some(authority.roots()),
+        lookup: Names::answering(&[]),
+        ..EgressConfig::default()
+    });
+    for target in [
+        "http://hooks.example/plain",
+        "https://hooks.example/first",
+        "https://hooks.example/second",
+    ] {
+        assert_eq!(
+            post(&client, &url(target)).await.outcome,
+            Outcome::Accepted(200),
+            "{target}"
+        );
+    }
+    let seen: Vec<_> = proxy
+        .seen
+        .requests()
+        .iter()
+        .map(|request| {
+            let line = request.head.lines().next().unwrap_or_default().to_owned();
+            (line, request.header("proxy-authorization").map(str::to_owned))
+        })
+        .collect();
+    // "us@er:p:w"
+    let password = Some("Basic dXNAZXI6cDp3".to_owned());
+    assert_eq!(
+        seen,
+        [
+            (
+                "POST http://hooks.example/plain HTTP/1.1".to_owned(),
+                password.clone()
+            ),
+            ("CONNECT hooks.example:443 HTTP/1.1".to_owned(), password),
+            ("POST /first HTTP/1.1".to_owned(), None),
+            ("POST /second HTTP/1.1".to_owned(), None),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_may_be_behind_tls_itself() {
+    let authority = Authority::new("the trusted one");
+    let acceptor = authority.acceptor(params(), &[b"h2", b"http/1.1"]);
+    let proxy = Server::start(move |stream, seen| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut stream = acceptor.accept(stream).await?;
+            if let Some(request) = read_request(&mut stream).await? {
+                seen.note(request);
+                stream.write_all(response("200 OK", "", "").as_bytes()).await?;
+            }
+            Ok(())
+        }
+    })
+    .await;
+    let client = client(EgressConfig {
+        proxy: Some(format!("https://{}", proxy.address).parse().expect("valid")),
+        extra_roots: Some(authority.roots()),
+        ..EgressConfig::default()
+    });
+    assert_eq!(
+        post(&client, &url("http://hooks.example/")).await.outcome,
+        Outcome::Accepted(200)
+    );
+    assert!(
+        proxy.seen.requests()[0]
+            .head
+            .starts_with("POST http://hooks.example/ HTTP/1.1\r\n")
+    );
+}
+
+#[tokio::test]
+async fn a_socks5h_proxy_gets_the_name_and_the_password() {
+    let proxy = Server::start(|mut stream, seen| async move {
+        let mut bytes = [0; 4];
+        stream.read_exact(&mut bytes[..3]).await?;
+        assert_eq!(bytes[..3], [5, 1, 2], "a password and nothing else is offered");
+        stream.write_all(&[5, 2]).await?;
+        let mut login = [0; 10];
+        stream.read_exact(&mut login).await?;
+        stream.write_all(&[1, 0]).await?;
+        stream.read_exact(&mut bytes).await?;
+        assert_eq!(bytes, [5, 1, 0, 3], "a connection to a name");
+        let mut name = vec![0; usize::from(stream.read_u8().await?) + 2];
+        stream.read_exact(&mut name).await?;
+        stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await?;
+        let Some(request) = read_request(&mut stream).await? else {
+            return Ok(());
+        };
+        seen.note(Request {
+            body: [&login[..], &name].concat(),
+            ..request
+        });
+        stream.write_all(response("200 OK", "", "").as_bytes()).await
+    })
+    .await;
+    let client = client(EgressConfig {
+        proxy: Some(
+            format!("socks5h://user:p%3Aw@{}", proxy.address)
+                .parse()
+                .expect("valid"),
+        ),
+        lookup: Names::failing(),
+        ..EgressConfig::default()
+    });
+    assert_eq!(
+        post(&client, &url("http://hooks.example/")).await.outcome,
+        Outcome::Accepted(200)
+    );
+    let expected = [&b"\x01\x04user\x03p:whooks.example"[..], &80_u16.to_be_bytes()].concat();
+    assert_eq!(proxy.seen.requests()[0].body, expected);
 }
 
 /// The server's side of a SOCKS5 handshake without a password, for IPv4 targets.

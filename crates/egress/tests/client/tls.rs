@@ -19,13 +19,13 @@ use crate::server::{
 };
 
 /// A certificate authority of the test's own, with its certificate in a file.
-struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     directory: TempDir,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("valid");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,11 +36,11 @@ impl Authority {
         Self { issuer, directory }
     }
 
-    fn roots(&self) -> PathBuf {
+    pub(crate) fn roots(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
-    fn acceptor(&self, params: CertificateParams, alpn: &[&[u8]]) -> TlsAcceptor {
+    pub(crate) fn acceptor(&self, params: CertificateParams, alpn: &[&[u8]]) -> TlsAcceptor {
         let key = KeyPair::generate().expect("valid");
         let certificate = params.signed_by(&key, &self.issuer).expect("valid");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -57,7 +57,7 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    fn client(&self) -> HttpClient {
+    pub(crate) fn client(&self) -> HttpClient {
         client(EgressConfig {
             extra_roots: Some(self.roots()),
             lookup: Names::answering(&[&["127.0.0.1"]]),
@@ -66,7 +66,7 @@ impl Authority {
     }
 }
 
-fn params() -> CertificateParams {
+pub(crate) fn params() -> CertificateParams {
     CertificateParams::new(vec!["hooks.example".to_owned(), "127.0.0.1".to_owned()]).expect("valid")
 }
 
