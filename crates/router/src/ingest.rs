@@ -23,8 +23,8 @@ const LIMITS: Limits = Limits {
     batch_events: 64,
     // Each payload is copied into the claim and into the publishes.
     batch_bytes: 1024 * 1024,
-    // Two batches: enough for all that one app can need, and what others wait for when they come.
-    app_events: 128,
+    // One batch: enough for all that one app can need, and what others wait for when they come.
+    app_events: 64,
 };
 
 /// Routes events until told to stop, then finishes those it has begun.
