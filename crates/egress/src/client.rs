@@ -1,8 +1,9 @@
 //! The guarded HTTP client: one POST, bounded in every way, and what it met.
 //!
 //! Guarantees that an attempt ends within its timeout, body included, or right after it when the process was held up
-//! meanwhile; that at most [`RESPONSE_BODY_BYTES_MAX`] bytes of a body are read, and a connection with more to come is closed; that nothing is
-//! sent again once a byte of the request may have left, unless the server itself says that it did not look at it.
+//! meanwhile; that at most [`RESPONSE_BODY_BYTES_MAX`] bytes of a body are read, and a connection with more to come is
+//! closed; that nothing is sent again once a byte of the request may have left, unless an HTTP/2 server itself says that
+//! it did not look at it.
 //! Refuses to decide what follows from an outcome.
 
 use std::path::PathBuf;
@@ -10,11 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HeaderValue, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Frame, Incoming};
-use hyper_util::client::legacy;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Method, StatusCode};
 use ipnet::IpNet;
 use nuncio_domain::limits::{RESPONSE_BODY_BYTES_MAX, RESPONSE_HEADER_BYTES_MAX};
 use nuncio_domain::{Outcome, Phase, Reason, UnixMillis};
@@ -24,12 +22,10 @@ use url::Url;
 use crate::endpoint_url::{EndpointUrl, UrlError, check_target};
 use crate::failure;
 use crate::own::OwnAddresses;
-use crate::peer::PeerRules;
+use crate::peer::{PeerRefused, PeerRules};
 use crate::pool::Pool;
-use crate::proxy::Proxy;
 use crate::resolver::{Lookup, SystemLookup};
 use crate::retry_after::retry_after;
-use crate::stream::Peer;
 
 /// By how much a timer is late when the process was held up.
 const HELD_UP: Duration = Duration::from_millis(200);
@@ -104,9 +100,9 @@ pub enum EgressError {
     /// The proxy's URL cannot be used.
     #[error("the egress proxy must be an http, https, socks5 or socks5h URL with a host")]
     Proxy,
-    /// The user agent is no header's value.
-    #[error("the user agent cannot stand in a header")]
-    UserAgent(#[source] http::header::InvalidHeaderValue),
+    /// The HTTP client cannot be set up.
+    #[error("failed to set up the HTTP client")]
+    Client(#[source] reqwest::Error),
 }
 
 /// One request.
@@ -208,12 +204,16 @@ impl HttpClient {
         if let Err(error) = check_target(url.as_url(), &self.rules.allow, &self.rules.own) {
             return Outcome::Unreachable(refused_target(&error));
         }
-        let Ok(request) = self.request(url, headers, body) else {
-            return Outcome::Unreachable(Reason::InvalidRequest);
+        let mut request = reqwest::Request::new(Method::POST, url.as_url().clone());
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(body.into());
+        let client = match self.pool.client() {
+            Ok(client) => client,
+            Err(error) => return Outcome::Unreachable(Reason::Other(error.to_string())),
         };
-        let mut response = match self.respond(request).await {
+        let mut response = match client.execute(request).await {
             Ok(response) => response,
-            Err(error) => return failure::of_request(&error, self.proxied),
+            Err(error) => return failure::outcome(&error, self.proxied),
         };
         if let Err(reason) = self.check_response(&response) {
             return Outcome::Unreachable(reason);
@@ -229,54 +229,20 @@ impl HttpClient {
             truncated: true,
         });
         loop {
-            match response.frame().await.map(|frame| frame.map(Frame::into_data)) {
-                // Trailers say nothing that is kept.
-                Some(Ok(Err(_))) => {}
-                Some(Ok(Ok(chunk))) if received.take(&chunk) => {}
+            match response.chunk().await {
+                Ok(Some(chunk)) if received.take(&chunk) => {}
                 // More than is kept: dropping the response closes its connection.
-                Some(Ok(Ok(_))) => return outcome,
-                None => {
+                Ok(Some(_)) => return outcome,
+                Ok(None) => {
                     received.truncated = false;
                     return outcome;
                 }
-                Some(Err(error)) => return failure::of_body(&error),
+                Err(error) => return failure::outcome(&error, self.proxied),
             }
         }
     }
 
-    fn request(
-        &self,
-        url: &EndpointUrl,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, http::Error> {
-        let mut request = Request::post(url.as_url().as_str()).body(Full::new(body))?;
-        *request.headers_mut() = headers;
-        let means = self.pool.means();
-        let headers = request.headers_mut();
-        headers
-            .entry(USER_AGENT)
-            .or_insert_with(|| means.user_agent().clone());
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        // Other than a plain request, a tunnel is paid for when it is opened.
-        if let Some(authorization) = means.proxy().and_then(Proxy::authorization)
-            && url.as_url().scheme() == "http"
-        {
-            headers.insert(PROXY_AUTHORIZATION, authorization.clone());
-        }
-        Ok(request)
-    }
-
-    /// Sends a request, and once more if the server says that it did not look at it.
-    async fn respond(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
-        let client = self.pool.client();
-        match client.request(request.clone()).await {
-            Err(error) if failure::is_unprocessed(&error) => client.request(request).await,
-            answered => answered,
-        }
-    }
-
-    fn check_response(&self, response: &Response<Incoming>) -> Result<(), Reason> {
+    fn check_response(&self, response: &reqwest::Response) -> Result<(), Reason> {
         if self.proxied {
             return if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
                 Err(Reason::Proxy)
@@ -284,9 +250,11 @@ impl HttpClient {
                 check_size(response.headers())
             };
         }
-        let peer = response.extensions().get::<Peer>();
-        let Peer(peer) = peer.ok_or(Reason::AddressRefused(None))?;
-        self.rules.check(*peer).map_err(|refused| refused.reason())?;
+        let peer = response.remote_addr().ok_or(Reason::AddressRefused(None))?;
+        self.rules.check(peer).map_err(|refused| match refused {
+            PeerRefused::Address(refused) => Reason::AddressRefused(Some(refused.address)),
+            PeerRefused::Own(_) => Reason::AddressRefused(None),
+        })?;
         check_size(response.headers())
     }
 }

@@ -6,56 +6,35 @@
 use std::error::Error;
 use std::io;
 
-use hyper_util::client::legacy;
 use nuncio_domain::{Outcome, Phase, Reason};
 use rustls::CertificateError;
 
 use crate::address::Refused;
-use crate::allowance::Flooded;
-use crate::connect::ConnectTimedOut;
-use crate::peer::PeerRefused;
-use crate::resolver::NoAddress;
+use crate::peer::OwnAddressRefused;
 
 /// Characters of another library's words that are kept.
 const DETAIL_CHARS_MAX: usize = 200;
 
-/// Reads the error of a request.
-pub(crate) fn of_request(error: &legacy::Error, proxied: bool) -> Outcome {
-    outcome(error, error.is_connect(), proxied)
-}
-
-/// Reads the error of a response's body.
-pub(crate) fn of_body(error: &hyper::Error) -> Outcome {
-    outcome(error, false, false)
-}
-
-/// Whether the server has said that it did not look at the request, which may then be sent again.
-///
-/// <https://www.rfc-editor.org/rfc/rfc9113#section-8.7>: a stream above the last one that a GOAWAY names, which is how
-/// `h2` reports a GOAWAY without an error to a stream, or one that was reset as refused.
-pub(crate) fn is_unprocessed(error: &legacy::Error) -> bool {
-    causes(error)
-        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
-        .any(|error| {
-            let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-            let left_out = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-            error.is_remote() && (refused || left_out)
-        })
-}
-
-fn outcome(error: &(dyn Error + 'static), connecting: bool, proxied: bool) -> Outcome {
+/// Reads the error of a request or of its response's body.
+pub(crate) fn outcome(error: &reqwest::Error, proxied: bool) -> Outcome {
     if let Some(reason) = causes(error).find_map(decisive) {
         return Outcome::Unreachable(reason);
     }
-    if causes(error).any(is_timeout) {
-        return Outcome::TimedOut(if connecting {
+    if error.is_timeout() {
+        return Outcome::TimedOut(if error.is_connect() {
             Phase::Connect
         } else {
             Phase::Response
         });
     }
-    if proxied && connecting {
+    if error.is_builder() {
+        return Outcome::Unreachable(Reason::InvalidRequest);
+    }
+    if proxied && error.is_connect() {
         return Outcome::Unreachable(Reason::Proxy);
+    }
+    if error.is_dns() {
+        return Outcome::Unreachable(Reason::Dns);
     }
     let reason = causes(error)
         .find_map(transport)
@@ -79,29 +58,15 @@ fn decisive(cause: &(dyn Error + 'static)) -> Option<Reason> {
     if let Some(refused) = cause.downcast_ref::<Refused>() {
         return Some(Reason::AddressRefused(Some(refused.address)));
     }
-    if let Some(refused) = cause.downcast_ref::<PeerRefused>() {
-        return Some(refused.reason());
-    }
-    if let Some(flooded) = cause.downcast_ref::<Flooded>() {
-        return Some(Reason::Other(flooded.to_string()));
+    if cause.is::<OwnAddressRefused>() {
+        return Some(Reason::AddressRefused(None));
     }
     cause
         .downcast_ref::<rustls::Error>()
         .map(|error| Reason::Tls(tls_detail(error)))
 }
 
-fn is_timeout(cause: &(dyn Error + 'static)) -> bool {
-    let by_hyper = cause.downcast_ref::<hyper::Error>();
-    let by_system = cause.downcast_ref::<io::Error>();
-    cause.is::<ConnectTimedOut>()
-        || by_hyper.is_some_and(hyper::Error::is_timeout)
-        || by_system.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
-}
-
 fn transport(cause: &(dyn Error + 'static)) -> Option<Reason> {
-    if cause.is::<NoAddress>() {
-        return Some(Reason::Dns);
-    }
     if let Some(error) = cause.downcast_ref::<hyper::Error>() {
         return http1(error);
     }

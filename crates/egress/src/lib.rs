@@ -12,19 +12,15 @@
 //! Refuses to know what follows from an outcome, who the endpoints belong to, and what is in a payload.
 
 pub mod address;
-mod allowance;
 mod client;
-mod connect;
 mod endpoint_url;
 mod failure;
 mod headers;
 mod own;
 mod peer;
 mod pool;
-mod proxy;
 mod resolver;
 mod retry_after;
-mod stream;
 mod tls;
 
 pub use client::{Attempted, EgressConfig, EgressError, HttpClient, Post, ResponseParts};

@@ -3,11 +3,14 @@
 //! Guarantees that whatever was decided before, by URL, by name, by connector, no request goes to an address that must
 //! not be dialled or that is Nuncio's own.
 
-use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use hyper_util::client::legacy::connect::{Connection, HttpInfo};
 use ipnet::IpNet;
-use nuncio_domain::Reason;
+use tower::{BoxError, Layer, Service};
 
 use crate::address::{Refused, refusal};
 use crate::own::OwnAddresses;
@@ -32,18 +35,8 @@ pub(crate) enum PeerRefused {
     Own(#[from] OwnAddressRefused),
 }
 
-impl PeerRefused {
-    /// In the domain's words.
-    pub(crate) fn reason(&self) -> Reason {
-        match self {
-            Self::Address(refused) => Reason::AddressRefused(Some(refused.address)),
-            Self::Own(_) => Reason::AddressRefused(None),
-        }
-    }
-}
-
 impl PeerRules {
-    pub(crate) fn check(&self, peer: SocketAddr) -> Result<(), PeerRefused> {
+    pub(crate) fn check(&self, peer: std::net::SocketAddr) -> Result<(), PeerRefused> {
         if let Some(refused) = refusal(peer.ip(), &self.allow) {
             return Err(refused.into());
         }
@@ -53,3 +46,67 @@ impl PeerRules {
         Ok(())
     }
 }
+
+/// Puts the check around a connector, and counts the connections that it makes.
+#[derive(Clone)]
+pub(crate) struct CheckPeer {
+    /// None where the peer is the operator's proxy.
+    pub(crate) rules: Option<Arc<PeerRules>>,
+    pub(crate) opened: Arc<AtomicUsize>,
+}
+
+impl<S> Layer<S> for CheckPeer {
+    type Service = CheckedConnector<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CheckedConnector {
+            inner,
+            check: self.clone(),
+        }
+    }
+}
+
+/// A connector whose connections are checked.
+#[derive(Clone)]
+pub(crate) struct CheckedConnector<S> {
+    inner: S,
+    check: CheckPeer,
+}
+
+impl<S, R> Service<R> for CheckedConnector<S>
+where
+    S: Service<R, Error = BoxError>,
+    S::Response: Connection,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let connecting = self.inner.call(request);
+        let CheckPeer { rules, opened } = self.check.clone();
+        Box::pin(async move {
+            let connection = connecting.await?;
+            opened.fetch_add(1, Ordering::Relaxed);
+            let Some(rules) = rules else { return Ok(connection) };
+            let mut extras = http::Extensions::new();
+            connection.connected().get_extras(&mut extras);
+            let peer = extras.get::<HttpInfo>().ok_or(NoPeer)?;
+            match rules.check(peer.remote_addr()) {
+                Ok(()) => Ok(connection),
+                Err(PeerRefused::Address(refused)) => Err(refused.into()),
+                Err(PeerRefused::Own(refused)) => Err(refused.into()),
+            }
+        })
+    }
+}
+
+/// A connection that does not say where it leads is not used.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection does not tell its peer's address")]
+struct NoPeer;

@@ -3,15 +3,14 @@
 //! Guarantees that a name of which any address must not be dialled is not dialled at all, and that what is dialled is
 //! what was judged: the connector gets these very addresses, so that a second answer cannot slip in between.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use hyper_util::client::legacy::connect::dns::Name;
 use ipnet::IpNet;
-use tower::{BoxError, Service};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::address::refusal;
 use crate::own::is_localhost;
@@ -39,34 +38,27 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// The name has no address.
+/// The name exists but has no address.
 #[derive(Debug, thiserror::Error)]
 #[error("the name has no address")]
-pub(crate) struct NoAddress(#[source] Option<io::Error>);
+struct NoAddress;
 
-/// The resolver that connections are made with.
-#[derive(Clone)]
 pub(crate) struct GuardedResolver {
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) allow: Arc<[IpNet]>,
     /// The operator's proxy, which may be at a private address.
-    pub(crate) proxy_host: Option<Arc<str>>,
+    pub(crate) proxy_host: Option<String>,
 }
 
-impl GuardedResolver {
-    /// The addresses of a name, all of which may be dialled.
-    pub(crate) fn judged(
-        &self,
-        name: &str,
-    ) -> impl Future<Output = Result<Vec<IpAddr>, BoxError>> + Send + use<> {
-        let lookup = self.lookup.lookup(name);
+impl Resolve for GuardedResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let lookup = self.lookup.lookup(name.as_str());
         let allow = Arc::clone(&self.allow);
-        let is_proxy = self.proxy_host.as_deref() == Some(name);
-        let is_localhost = is_localhost(name);
-        async move {
-            let mut addresses = lookup.await.map_err(|error| NoAddress(Some(error)))?;
+        let is_proxy = self.proxy_host.as_deref() == Some(name.as_str());
+        Box::pin(async move {
+            let mut addresses = lookup.await?;
             if !is_proxy {
-                if is_localhost {
+                if is_localhost(name.as_str()) {
                     // Loopback by definition: with one of the two families allowed, the other is merely left out.
                     let any_allowed = addresses.iter().any(|ip| refusal(*ip, &allow).is_none());
                     addresses.retain(|ip| !any_allowed || refusal(*ip, &allow).is_none());
@@ -76,30 +68,10 @@ impl GuardedResolver {
                 }
             }
             if addresses.is_empty() {
-                return Err(NoAddress(None).into());
+                return Err(NoAddress.into());
             }
-            Ok(addresses)
-        }
-    }
-}
-
-/// Addresses for a connector, which adds the port.
-type Sockets = std::iter::Map<std::vec::IntoIter<IpAddr>, fn(IpAddr) -> SocketAddr>;
-
-impl Service<Name> for GuardedResolver {
-    type Response = Sockets;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Sockets, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let judged = self.judged(name.as_str());
-        Box::pin(async move {
-            let socket: fn(IpAddr) -> SocketAddr = |ip| SocketAddr::new(ip, 0);
-            Ok(judged.await?.into_iter().map(socket))
+            let sockets = addresses.into_iter().map(|ip| SocketAddr::new(ip, 0));
+            Ok(Box::new(sockets) as Addrs)
         })
     }
 }

@@ -13,6 +13,8 @@ use super::{Seen, Wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+/// Between two pairs of interim responses.
+const PACE: Duration = Duration::from_millis(5);
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
 const GZIP_HEADER: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03";
 /// What a Deflate block with fixed codes begins with: not the last block, fixed codes, a literal zero byte.
@@ -35,7 +37,7 @@ pub enum Manner {
     DrippingHead,
     /// 200 at once, then a byte of the body each second.
     DrippingBody,
-    /// `100 Continue`, `103 Early Hints`, and again, as fast as they are taken and without end.
+    /// `100 Continue`, `103 Early Hints`, and again, hundreds a second without end.
     InterimFlood,
     /// 200 and gigabytes.
     HugeBody,
@@ -122,7 +124,11 @@ impl Manner {
                     .await?;
                 drip(stream, b"", seen).await?;
             }
-            Self::InterimFlood => flood(stream, b"", &INTERIM.repeat(512), seen).await?,
+            Self::InterimFlood => loop {
+                stream.write_all(INTERIM).await?;
+                stream.flush().await?;
+                tokio::time::sleep(PACE).await;
+            },
             Self::HugeBody => {
                 let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10737418240\r\n\r\n";
                 flood(stream, head, &[b'x'; 64 * 1024], seen).await?;
