@@ -48,6 +48,7 @@ pub(crate) async fn run(
     let mut lane = Lane::new(limits(settings, &endpoint.borrow(), &members));
     let streak = Streak::unknown();
     let under_way = UnderWay::default();
+    // Boxed, because each of these sets holds room for one future from the start, and most lanes rest.
     let mut posting = FuturesUnordered::new();
     let mut settling = FuturesUnordered::new();
     loop {
@@ -63,7 +64,7 @@ pub(crate) async fn run(
             Some(ended) = posting.next(), if !posting.is_empty() => {
                 note(&mut lane, &ended, now());
                 see(&sight, &lane, Some(&ended));
-                settling.push(settle(&shared, ended, &streak));
+                settling.push(Box::pin(settle(&shared, ended, &streak)));
             }
             Some(()) = settling.next(), if !settling.is_empty() => {}
             () = sleep_until(wait), if wait.is_some() => {}
@@ -78,7 +79,7 @@ pub(crate) async fn run(
                         under_way: &under_way,
                         stop: &stop,
                     };
-                    posting.push(deliver(&shared, prepared, received, turn));
+                    posting.push(Box::pin(deliver(&shared, prepared, received, turn)));
                 }
                 None => break,
             },
@@ -90,7 +91,7 @@ pub(crate) async fn run(
     let finish = async {
         loop {
             tokio::select! {
-                Some(ended) = posting.next() => settling.push(settle(&shared, ended, &streak)),
+                Some(ended) = posting.next() => settling.push(Box::pin(settle(&shared, ended, &streak))),
                 Some(()) = settling.next() => {}
                 else => break,
             }
