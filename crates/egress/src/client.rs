@@ -175,7 +175,8 @@ impl HttpClient {
         self.trusted_roots
     }
 
-    /// Posts once and tells what it met; never an error, and never longer than the timeout (but see [`within`]).
+    /// Posts once and tells what it met; never an error, and never longer than the timeout, but for what a process
+    /// that was held up has yet to read.
     ///
     /// Dropping the future closes the connection that it used.
     pub async fn post(&self, post: Post<'_>) -> Attempted {
