@@ -74,9 +74,6 @@ impl ReadAhead {
 
     /// Reads further ahead, or less far, now that so many events with so many bytes wait.
     pub(crate) fn adjust(&mut self, events: usize, bytes: usize) {
-        if self.subscriptions.len() == 1 && events < usize::from(PREFETCH) / 2 {
-            return;
-        }
         let now = Instant::now();
         if events > 0 {
             self.waited_last = now;
