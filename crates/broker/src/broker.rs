@@ -222,7 +222,8 @@ impl Broker {
     /// As [`declare_topology`](Self::declare_topology).
     pub async fn declare_rung(&self, delay: Duration) -> Result<(), BrokerError> {
         let session = self.shared.session().await?;
-        topology::declare_rung(&session, &self.shared.names, delay).await
+        // Boxed, because it lies in the future of every delivery, and most need no retry.
+        Box::pin(topology::declare_rung(&session, &self.shared.names, delay)).await
     }
 
     /// Declares the lane of `endpoint`. A lane that exists as the other queue type stays what it is.

@@ -180,7 +180,8 @@ impl Publisher {
         if !self.shared.config.declare {
             return false;
         }
-        match self.shared.redeclare(to.exchange).await {
+        // Boxed, because it is large and hardly ever needed.
+        match Box::pin(self.shared.redeclare(to.exchange)).await {
             Ok(known) => known,
             Err(error) => {
                 tracing::warn!(%error, exchange = to.exchange, "a missing exchange could not be declared again");

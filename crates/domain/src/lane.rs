@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use crate::Outcome;
 
-/// Deliveries under way at most before the endpoint has answered well once.
-const UNPROVEN_LIMIT: u32 = 4;
+/// Deliveries under way at most before the endpoint has answered well once. Each success adds one, so that an endpoint
+/// that answers has its full share at once, and what hangs or floods costs one request.
+const UNPROVEN_LIMIT: u32 = 1;
 /// Failures in a row, with nothing but failures between them, that open the breaker.
 const FAILURES_TO_OPEN: u32 = 10;
 /// The first pause between probes; it doubles with each that fails.
@@ -234,10 +235,10 @@ mod tests {
 
     #[test]
     fn a_new_lane_starts_low_and_grows_with_each_success() {
-        assert_eq!(Lane::new(limits(16)).limit(), 4);
-        assert_eq!(after(&[OK]).limit(), 5);
+        assert_eq!(Lane::new(limits(16)).limit(), 1);
+        assert_eq!(after(&[OK]).limit(), 2);
         assert_eq!(after(&vec![OK; 50]).limit(), 16);
-        assert_eq!(Lane::new(limits(2)).limit(), 2);
+        assert_eq!(Lane::new(limits(1)).limit(), 1);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use nuncio_domain::{AppId, DisabledReason, Endpoint, EndpointId, EndpointState, UnixMillis};
 use nuncio_wire::record::EndpointRecord;
 use redis::Value;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::apps::ROUNDS_MAX;
 use crate::link::Lane;
@@ -267,7 +267,7 @@ impl Store {
         for _ in 0..ROUNDS_MAX {
             let sealed = self.sealed_secrets(app, id).await?;
             let current = self.inner.sealer.open(app, id, &sealed)?;
-            if current.current.expose_secret() == new.expose_secret() {
+            if current.is_current(new) {
                 return Ok(current);
             }
             let rotated = current.rotated(new.clone(), overlap_until, now);

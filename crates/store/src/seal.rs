@@ -14,6 +14,7 @@ use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::StoreError;
@@ -49,6 +50,19 @@ impl EndpointSecrets {
         std::iter::once(&self.current).chain(old.map(|(secret, _)| secret))
     }
 
+    /// Whether `text` is the current secret; in a time that tells nothing of where they differ.
+    #[must_use]
+    pub fn is_current(&self, text: &SecretString) -> bool {
+        same(&self.current, text)
+    }
+
+    /// Whether `text` is one of those that sign at `now`; in a time that tells nothing of where they differ.
+    #[must_use]
+    pub fn signs_with(&self, text: &SecretString, now: UnixMillis) -> bool {
+        self.valid_at(now)
+            .fold(false, |found, held| found | same(held, text))
+    }
+
     /// These secrets after `new` took over at `now`: the current one goes on for `overlap_until`.
     pub(crate) fn rotated(&self, new: SecretString, overlap_until: UnixMillis, now: UnixMillis) -> Self {
         let mut old = vec![(self.current.clone(), overlap_until)];
@@ -56,6 +70,11 @@ impl EndpointSecrets {
         old.retain(|(_, until)| now < *until);
         Self { current: new, old }
     }
+}
+
+fn same(one: &SecretString, other: &SecretString) -> bool {
+    let (one, other) = (one.expose_secret().as_bytes(), other.expose_secret().as_bytes());
+    one.ct_eq(other).into()
 }
 
 /// The plaintext that is sealed. Wiped when dropped.
@@ -202,6 +221,11 @@ mod tests {
         assert_eq!(opened.current.expose_secret(), "whsec_new");
         let valid = |now| opened.valid_at(UnixMillis(now)).count();
         assert_eq!((valid(9), valid(10)), (2, 1));
+        let signs = |text: &str, now| opened.signs_with(&SecretString::from(text), UnixMillis(now));
+        assert!(signs("whsec_new", 10) && signs("whsec_old", 9));
+        assert!(!signs("whsec_old", 10) && !signs("whsec_ne", 10) && !signs("whsec_new1", 10));
+        assert!(opened.is_current(&SecretString::from("whsec_new")));
+        assert!(!opened.is_current(&SecretString::from("whsec_old")));
         let other = EndpointId::parse("ep_2").unwrap();
         assert!(matches!(
             sealer.open(&app, &other, &sealed),

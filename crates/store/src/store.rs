@@ -145,7 +145,9 @@ impl Store {
         if group.is_empty() {
             return Ok(Vec::new());
         }
-        match tokio::time::timeout(self.inner.config.call_timeout, self.exchange(lane, action, group)).await {
+        // Boxed: what waits for Redis lies in every future that may ask it, and few of them do.
+        let exchange = Box::pin(self.exchange(lane, action, group));
+        match tokio::time::timeout(self.inner.config.call_timeout, exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(StoreError::timed_out(action)),
         }

@@ -9,7 +9,7 @@ use nuncio_egress::UrlRules;
 use nuncio_producer::{EndpointChange, Operator};
 use nuncio_signing::Secret;
 use nuncio_store::Store;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::apps::AppDraft;
 use super::endpoints::{self, EndpointDraft};
@@ -208,10 +208,7 @@ impl Importer {
     async fn settle_secret(&self, held: &Endpoint, secret: &Secret) -> Outcome<bool> {
         let text = SecretString::from(secret.expose().as_str());
         let secrets = store(self.store.secrets(&held.app_id, &held.id).await)?;
-        if secrets
-            .valid_at(self.now)
-            .any(|one| one.expose_secret() == text.expose_secret())
-        {
+        if secrets.signs_with(&text, self.now) {
             return Ok(true);
         }
         if self.take_secrets && self.operator.is_some() {

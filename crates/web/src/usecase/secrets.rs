@@ -62,7 +62,7 @@ impl UseCases {
         let text = SecretString::from(secret.expose().as_str());
         let now = occasion.at;
         let held = store(self.store.secrets(&app.id, &endpoint.id).await)?;
-        if occasion.again && held.valid_at(now).any(|held| is_same(held, &text)) {
+        if occasion.again && held.signs_with(&text, now) {
             return Ok(verifier(text));
         }
         if held.old.iter().filter(|(_, until)| *until > now).count() >= OLD_SECRETS_MAX {
@@ -99,10 +99,6 @@ impl UseCases {
 
 pub(super) fn new_secret(dice: &Dice) -> Secret {
     dice.with(|rng| Secret::generate(rng))
-}
-
-fn is_same(one: &SecretString, other: &SecretString) -> bool {
-    one.expose_secret() == other.expose_secret()
 }
 
 /// What a receiver needs: of an ed25519 key the public half, as the private one would let it sign.
