@@ -1,12 +1,13 @@
 //! Requests under idempotency keys whose API dies before it has answered: the same request again is answered as if
 //! nothing had happened, and what it makes is there once.
 
-use e2e::Reply;
+use e2e::{Event, LONG, Reply, eventually};
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::crash_points::{Stage, dies};
+use crate::delivery_stage::QUIET;
 
 /// A request that makes something.
 struct Case {
@@ -69,6 +70,7 @@ async fn count(stage: &Stage, path: &str, field: &str, value: &str) -> usize {
 
 async fn everything_is_made_once(place: &str) {
     let stage = Stage::open().await;
+    let (_router, _sender) = (stage.start("router").await, stage.start("sender").await);
     let client = &stage.client;
     let app = format!("/api/v1/app/{}", stage.app);
     let one = client
@@ -76,6 +78,13 @@ async fn everything_is_made_once(place: &str) {
         .await
         .expect("an endpoint");
     let before = client.endpoint_secret(&stage.app, &one).await.expect("a secret");
+    let body = json!({ "eventType": "sent.once", "payload": { "round": 0, "n": 1 } });
+    let sent = client
+        .post(&format!("{app}/msg"), &body)
+        .await
+        .expect("a message");
+    let sent = text(&sent, "id");
+    attempts(&stage, &one, &sent, 1).await;
     let cases = [
         Case::new(
             "app",
@@ -108,6 +117,12 @@ async fn everything_is_made_once(place: &str) {
             StatusCode::OK,
         ),
         Case::new(
+            "resend",
+            format!("{app}/msg/{sent}/endpoint/{one}/resend"),
+            json!({}),
+            StatusCode::ACCEPTED,
+        ),
+        Case::new(
             "portal link",
             format!("/api/v1/auth/app-portal-access/{}", stage.app),
             json!({}),
@@ -116,7 +131,7 @@ async fn everything_is_made_once(place: &str) {
     ];
     let answers = join_all(cases.iter().map(|case| case.survives(&stage, place))).await;
 
-    let [made, endpoint, _, rotated, example, _] = answers.try_into().expect("as many as cases");
+    let [made, endpoint, _, rotated, example, _, _] = answers.try_into().expect("as many as cases");
     assert_eq!(
         count(&stage, "/api/v1/app", "name", "made once").await,
         1,
@@ -151,6 +166,22 @@ async fn everything_is_made_once(place: &str) {
     );
     let message = format!("{messages}/{}", text(&example, "id"));
     assert!(client.read(&message).await.is_ok(), "{place}");
+    attempts(&stage, &one, &sent, 2).await;
+}
+
+/// Waits until a message was sent to an endpoint so often, and looks whether it stays so.
+async fn attempts(stage: &Stage, endpoint: &str, message: &str, expected: usize) {
+    let made = async || {
+        let all = stage.client.attempts_by_endpoint(&stage.app, endpoint).await;
+        let all = all.expect("a list of attempts");
+        all.iter().filter(|attempt| attempt["msgId"] == message).count()
+    };
+    eventually(&format!("{expected} attempts at {message}"), LONG, async || {
+        (made().await >= expected).then_some(())
+    })
+    .await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(made().await, expected, "attempts at {message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,4 +243,48 @@ async fn requests_at_the_same_time_under_one_key_make_one_thing_and_get_one_answ
         assert_eq!((answer.status, answer.body), (StatusCode::CREATED, first.clone()));
     }
     assert_eq!(count(&stage, &path, "description", "together").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_whose_process_is_gone_goes_on_in_another_one() {
+    const EVENTS: usize = 250;
+    let stage = Stage::open().await;
+    let (_router, _sender) = (stage.start("router").await, stage.start("sender").await);
+    let events =
+        (0..EVENTS).map(|n| Event::new(&stage.app, "load", json!({ "round": 1, "n": n }).to_string()));
+    let confirmed = stage.publisher.publish_all(events).await;
+    assert_eq!(confirmed.expect("confirms"), EVENTS);
+    let messages = format!("/api/v1/app/{}/msg", stage.app);
+    eventually("all are routed", LONG, async || {
+        let all = stage.client.list(&messages).await.expect("a list");
+        (all.len() == EVENTS).then_some(())
+    })
+    .await;
+    let late = "/late";
+    stage.watch(late);
+    let endpoint = stage.client.create_endpoint(&stage.app, &stage.url(late)).await;
+    let endpoint = endpoint.expect("an endpoint");
+    let path = format!("/api/v1/app/{}/endpoint/{endpoint}/replay-missing", stage.app);
+    let app = stage.client.read(&format!("/api/v1/app/{}", stage.app)).await;
+    let app = app.expect("the app");
+    // After the second hundred, before it is noted how far it has come.
+    let place = "api::replayed-some";
+    let api = stage.doomed("api", place, 2).await;
+    let asked = stage
+        .client_of(&api)
+        .post(&path, &json!({ "since": app["createdAt"] }))
+        .await
+        .expect("an answer");
+    assert_eq!(asked["status"], "running", "{asked}");
+    dies(api, place).await;
+    eventually("all are sent", LONG, async || {
+        (stage.ledger.at(late).0 == EVENTS).then_some(())
+    })
+    .await;
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(
+        stage.ledger.at(late),
+        (EVENTS, EVENTS),
+        "nothing else arrives, and nothing twice"
+    );
 }

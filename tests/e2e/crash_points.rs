@@ -123,6 +123,11 @@ impl Stage {
         self.receiver.url(path)
     }
 
+    /// Answers well at a path that is no lane's, and notes what arrives there.
+    pub(crate) fn watch(&self, path: &str) {
+        self.ledger.watch(&self.receiver, path, Duration::ZERO);
+    }
+
     /// A process that aborts when it reaches `place` for the `visit`th time.
     pub(crate) async fn doomed(&self, role: &str, place: &str, visit: usize) -> Nuncio {
         let doom = format!("{place}={visit}");

@@ -96,6 +96,15 @@ impl Ledger {
         self.arrivals().values().map(Vec::len).sum()
     }
 
+    /// How many different deliveries arrived at one path, and how many requests.
+    pub(crate) fn at(&self, path: &str) -> (usize, usize) {
+        let arrivals = self.arrivals();
+        let here = arrivals.iter().filter(|((at, _), _)| at == path);
+        here.fold((0, 0), |(distinct, total), (_, copies)| {
+            (distinct + 1, total + copies.len())
+        })
+    }
+
     /// What arrived how often, and under which id.
     pub(crate) fn copies(&self) -> Vec<((String, String), Vec<Arrival>)> {
         self.arrivals()

@@ -49,6 +49,8 @@ impl Keys {
         losses => "broker:lost",
         /// STRING, held by the process that queues unfinished deliveries again.
         sweep => "broker:sweeping",
+        /// HASH name → replay under way.
+        replays => "replays",
         /// STRING, held by the process that keeps the journal of configuration.
         journal_keeper => "journal:keeping",
         /// HASH name → event type.

@@ -85,7 +85,7 @@ impl Api {
                 payload_bytes_max: settings.payload_bytes_max,
                 retention: settings.retention,
             },
-            tracker: parts.lifecycle.tracker.clone(),
+            life: parts.lifecycle.clone(),
             catalogue: Catalogue::default(),
         };
         Ok(Self {

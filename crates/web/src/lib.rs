@@ -82,12 +82,10 @@ pub struct WebParts {
 #[error("the API needs at least one main secret")]
 pub struct NoMainSecret;
 
-/// Everything that the web role answers, without a listener.
-///
-/// # Errors
-/// When there is no main secret.
-pub fn router(parts: &WebParts) -> Result<axum::Router, NoMainSecret> {
+/// Everything that the web role answers, without a listener, and what it does.
+fn router(parts: &WebParts) -> Result<(axum::Router, Arc<usecase::UseCases>), NoMainSecret> {
     let api = Arc::new(api::Api::new(parts)?);
     let pages = page::router(&api, parts)?;
-    Ok(api::router(&api, pages, parts.settings.payload_bytes_max))
+    let router = api::router(&api, pages, parts.settings.payload_bytes_max);
+    Ok((router, Arc::clone(&api.use_cases)))
 }

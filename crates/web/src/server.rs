@@ -41,7 +41,7 @@ pub enum ServeError {
 /// When it cannot be made, or the address cannot be listened on.
 pub async fn serve(parts: WebParts) -> Result<(), ServeError> {
     let address = parts.settings.listen;
-    let router = router(&parts)?;
+    let (router, use_cases) = router(&parts)?;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Listen { address, source })?;
@@ -50,6 +50,7 @@ pub async fn serve(parts: WebParts) -> Result<(), ServeError> {
     let life = parts.lifecycle.clone();
     life.tracker
         .spawn(seed(parts.store.clone(), parts.clock.clone(), life.clone()));
+    life.tracker.spawn(use_cases.look_after_replays());
     connections::serve(listener, router, &life).await;
     Ok(())
 }

@@ -8,10 +8,9 @@ use std::time::Duration;
 use nuncio_domain::{EndpointId, UnixMillis};
 use nuncio_egress::UrlRules;
 use nuncio_producer::{BrokerError, Operator, Producer, PublishError};
-use nuncio_runtime::{Clock, Dice};
+use nuncio_runtime::{Clock, Dice, Lifecycle};
 use nuncio_store::{Directory, Store, StoreError};
 use nuncio_traces::Tracer;
-use tokio_util::task::TaskTracker;
 
 pub mod apps;
 pub mod bulk;
@@ -55,7 +54,7 @@ pub struct UseCases {
     pub(crate) dice: Dice,
     pub(crate) tracer: Tracer,
     pub(crate) rules: Rules,
-    pub(crate) tracker: TaskTracker,
+    pub(crate) life: Lifecycle,
     pub(crate) catalogue: event_types::Catalogue,
 }
 

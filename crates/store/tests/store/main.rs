@@ -11,5 +11,6 @@ mod lists;
 mod losses;
 mod putting_back;
 mod records;
+mod replays;
 mod support;
 mod topology;

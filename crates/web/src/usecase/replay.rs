@@ -1,7 +1,8 @@
 //! Sending again: one message, those that failed, those that an endpoint missed.
 //!
 //! Guarantees that what is sent again is the same message under the same id, in a run of attempts of its own, and that a
-//! long replay goes on after it was asked for, giving way to what is new: it fills a lane a little at a time. Refuses to send what is no longer kept.
+//! long replay goes on after it was asked for, giving way to what is new: it fills a lane a little at a time. When its
+//! process is gone, another one goes on with it. Refuses to send what is no longer kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +13,19 @@ use nuncio_domain::{
     UnixMillis, route,
 };
 use nuncio_producer::{DeliveryEnvelope, TraceContext};
-use nuncio_store::{Deliveries, DeliveryRecord, MessageFilter, Order, PageRequest, Start, StoredMessage};
+use nuncio_runtime::lifecycle::chain;
+use nuncio_store::{
+    Deliveries, DeliveryRecord, MessageFilter, NotedReplay, Order, PageRequest, ReplayTask, Start,
+    StoredMessage,
+};
 
 use tokio::time::Instant;
 
 use super::occasion::Occasion;
 use super::refusal::{Noun, Outcome, Refusal};
 use super::{UseCases, broker, store};
+#[doc(inline)]
+pub use nuncio_store::Replay;
 
 /// Messages that are looked at together.
 const BATCH: usize = 100;
@@ -29,14 +36,17 @@ const AHEAD_MAX: u32 = 100;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a lane that does not move, paused or failing, keeps a replay from adding another batch.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a replay is held; whoever runs it holds it anew in time.
+const HELD: Duration = Duration::from_secs(15);
+/// How often the replays that nobody runs are looked for.
+const LOOK_FOR_OTHERS: Duration = Duration::from_secs(5);
 
-/// Which messages to send again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replay {
-    /// Those whose delivery to the endpoint failed for good.
-    Failed,
-    /// Those that the endpoint was never sent but wants as it is now.
-    Missing,
+/// How a process is through with a replay.
+enum Ended {
+    /// All of it was sent.
+    Done,
+    /// Another process has it, or will.
+    LeftToOthers,
 }
 
 /// A stretch of time.
@@ -86,72 +96,148 @@ impl UseCases {
         let now = occasion.at;
         refuse_disabled(&endpoint)?;
         let id = occasion.dice.with(|mut rng| MessageId::generate(now, &mut rng));
-        let task = format!("qtask_{}", id.as_str().trim_start_matches(MessageId::PREFIX));
-        let (use_cases, app, name) = (Arc::clone(self), app.clone(), task.clone());
-        self.tracker.spawn(async move {
-            match use_cases.run_replay(&app, &endpoint, which, span, now).await {
-                Ok(sent) => tracing::info!(task = name, endpoint = %endpoint.id, sent, "replay done"),
-                Err(refusal) => tracing::error!(
-                    task = name,
-                    endpoint = %endpoint.id,
-                    error = nuncio_runtime::lifecycle::chain(&refusal),
-                    "replay ended early"
-                ),
-            }
-        });
-        Ok(task)
+        let task = ReplayTask {
+            name: format!("qtask_{}", id.as_str().trim_start_matches(MessageId::PREFIX)),
+            app: app.id.clone(),
+            endpoint: endpoint.id,
+            which,
+            since: span.since,
+            until: span.until.unwrap_or(now),
+            asked_at: now,
+            done: None,
+            sent: 0,
+        };
+        let name = task.name.clone();
+        // Asked for again it is the same task, which somebody runs already.
+        if let Some(noted) = store(self.store.note_replay(task, self.now().plus(HELD)).await)? {
+            self.life.tracker.spawn(Arc::clone(self).run_replay(noted));
+        }
+        Ok(name)
     }
 
-    async fn run_replay(
-        &self,
-        app: &App,
-        endpoint: &Endpoint,
-        which: Replay,
-        span: Span,
-        now: UnixMillis,
-    ) -> Outcome<usize> {
+    /// Goes on with replays whose process is gone, until this one stops.
+    pub async fn look_after_replays(self: Arc<Self>) {
+        loop {
+            match self.store.noted_replays().await {
+                Ok(noted) => self.take_over(noted).await,
+                Err(error) => tracing::debug!(error = chain(&error), "replays are not looked for"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_FOR_OTHERS) => {}
+                () = self.life.soft.cancelled() => return,
+            }
+        }
+    }
+
+    async fn take_over(self: &Arc<Self>, noted: Vec<NotedReplay>) {
+        for mut replay in noted {
+            if replay.held_until > self.now() {
+                continue;
+            }
+            match self.store.hold_replay(&mut replay, self.now().plus(HELD)).await {
+                Ok(true) => {
+                    tracing::info!(
+                        task = replay.task.name,
+                        sent = replay.task.sent,
+                        "a replay goes on here"
+                    );
+                    self.life.tracker.spawn(Arc::clone(self).run_replay(replay));
+                }
+                Ok(false) => {}
+                Err(error) => tracing::debug!(error = chain(&error), "a replay is not taken over"),
+            }
+        }
+    }
+
+    async fn run_replay(self: Arc<Self>, mut replay: NotedReplay) {
+        let ended = self.carry_on(&mut replay).await;
+        let (task, endpoint, sent) = (&replay.task.name, &replay.task.endpoint, replay.task.sent);
+        match ended {
+            Ok(Ended::Done) => tracing::info!(task, %endpoint, sent, "replay done"),
+            Ok(Ended::LeftToOthers) => tracing::info!(task, sent, "a replay goes on elsewhere"),
+            Err(Refusal::Unavailable { what, source }) => tracing::warn!(
+                task,
+                %endpoint,
+                sent,
+                error = chain(&*source),
+                "a replay was interrupted and will go on: {what} is not available"
+            ),
+            Err(refusal) => {
+                tracing::error!(task, %endpoint, sent, error = chain(&refusal), "replay ended early");
+                if let Err(error) = self.store.end_replay(&replay).await {
+                    tracing::debug!(error = chain(&error), "it will be tried again");
+                }
+            }
+        }
+    }
+
+    async fn carry_on(&self, replay: &mut NotedReplay) -> Outcome<Ended> {
+        let app = self.app(replay.task.app.as_str()).await?;
+        let endpoint = self.endpoint(&app, replay.task.endpoint.as_str()).await?;
         // The store's bounds are exclusive, a caller's are not.
         let filter = MessageFilter {
-            after: Some(UnixMillis(span.since.0.saturating_sub(1))),
-            before: Some(UnixMillis(span.until.unwrap_or(now).0.saturating_add(1))),
+            after: Some(UnixMillis(replay.task.since.0.saturating_sub(1))),
+            before: Some(UnixMillis(replay.task.until.0.saturating_add(1))),
             deliveries: Deliveries::Of(endpoint.id.clone()),
             ..MessageFilter::default()
         };
-        let mut request = PageRequest {
-            limit: BATCH,
-            start: Start::Beginning,
-            order: Order::OldestFirst,
-        };
-        let mut sent = 0;
         loop {
+            let request = PageRequest {
+                limit: BATCH,
+                start: replay.task.done.clone().map_or(Start::Beginning, Start::After),
+                order: Order::OldestFirst,
+            };
             let page = store(self.store.list_messages(&app.id, &filter, &request).await)?;
             let chosen: Vec<_> = page
                 .items
                 .into_iter()
-                .filter(|stored| chooses(which, stored, endpoint))
+                .filter(|stored| chooses(replay.task.which, stored, &endpoint))
                 .map(|stored| stored.message)
                 .collect();
-            if !chosen.is_empty() {
-                self.give_way(&endpoint.id).await;
+            if !chosen.is_empty() && !self.give_way(replay).await? {
+                return Ok(Ended::LeftToOthers);
             }
-            sent += self.deliver_again(app, endpoint, chosen, now).await?;
-            match page.next {
-                Some(next) => request.start = Start::After(next),
-                None => return Ok(sent),
+            replay.task.sent += self
+                .deliver_again(&app, &endpoint, chosen, replay.task.asked_at)
+                .await?;
+            nuncio_failpoints::hit!("api::replayed-some");
+            let Some(next) = page.next else {
+                store(self.store.end_replay(replay).await)?;
+                return Ok(Ended::Done);
+            };
+            replay.task.done = Some(next);
+            let stopping = self.life.soft.is_cancelled();
+            let held_until = if stopping {
+                UnixMillis(0)
+            } else {
+                self.now().plus(HELD)
+            };
+            if !store(self.store.hold_replay(replay, held_until).await)? || stopping {
+                return Ok(Ended::LeftToOthers);
             }
         }
     }
 
-    /// Waits until little waits in the endpoint's lane. A depth that cannot be told now holds nothing up.
-    async fn give_way(&self, endpoint: &EndpointId) {
+    /// Waits until little waits in the endpoint's lane; false when the replay has gone to another process meanwhile. A
+    /// depth that cannot be told now holds nothing up.
+    async fn give_way(&self, replay: &mut NotedReplay) -> Outcome<bool> {
+        let endpoint = replay.task.endpoint.clone();
         let full = async || {
-            let depth = self.operator.backlog(endpoint).await;
+            let depth = self.operator.backlog(&endpoint).await;
             matches!(depth, Ok(Some(depth)) if depth.messages > AHEAD_MAX)
         };
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && full().await {
+        let mut held = begun;
+        while begun.elapsed() < PATIENCE && !self.life.soft.is_cancelled() && full().await {
             tokio::time::sleep(LOOK_EVERY).await;
+            if held.elapsed() > HELD / 3 {
+                if !store(self.store.hold_replay(replay, self.now().plus(HELD)).await)? {
+                    return Ok(false);
+                }
+                held = Instant::now();
+            }
         }
+        Ok(true)
     }
 
     async fn deliver_again(
