@@ -9,6 +9,7 @@ mod api_schemathesis;
 mod api_sdks;
 mod api_svix;
 mod architecture;
+mod aside_depth;
 mod aside_reasons;
 mod cli;
 mod cli_backup;

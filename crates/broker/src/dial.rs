@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_rs::Runtime;
 use lapin::tcp::{AMQPUriTcpExt, TLSConfig};
 use lapin::types::LongString;
 use lapin::uri::{AMQPScheme, AMQPUri};
@@ -15,6 +16,7 @@ use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 
 use crate::config::BrokerConfig;
 use crate::error::{AmqpError, BrokerError};
+use crate::transport::{self, Kit, Transport};
 
 /// How long a try may take, from the first packet to the open connection.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -97,14 +99,13 @@ pub(crate) async fn dial(address: &Address, role: &str) -> Result<(Connection, S
     let kept = socket.clone();
     let properties = ConnectionProperties::default()
         .with_connection_name(LongString::from(format!("{} {role}", address.name)));
-    let connecting = runtime.clone();
-    let connect = async move |uri: AMQPUri, _| {
+    let connect = async move |uri: AMQPUri, _: Runtime<Kit>| {
         let stream = tokio::time::timeout(DEADLINE, async {
             let plain = AMQPUri {
                 scheme: AMQPScheme::AMQP,
                 ..uri.clone()
             };
-            let stream = plain.connect_async(&connecting).await?;
+            let stream = plain.connect_async(&runtime).await?;
             if let AsyncTcpStream::Plain(plain) = &stream {
                 kept.keep(TcpStream::from(plain.get_ref().as_fd().try_clone_to_owned()?));
             }
@@ -114,13 +115,15 @@ pub(crate) async fn dial(address: &Address, role: &str) -> Result<(Connection, S
             }
         });
         match stream.await {
-            Ok(stream) => stream.map_err(lapin::Error::from),
+            Ok(stream) => stream
+                .map(|stream| AsyncTcpStream::Plain(Transport::from(stream)))
+                .map_err(lapin::Error::from),
             Err(_) => Err(lapin::Error::from(std::io::Error::from(
                 std::io::ErrorKind::TimedOut,
             ))),
         }
     };
-    let opened = Connection::connector(address.uri.clone(), runtime, connect, properties);
+    let opened = Connection::connector(address.uri.clone(), transport::runtime(), connect, properties);
     match tokio::time::timeout(DEADLINE, opened).await {
         Ok(Ok(connection)) => Ok((connection, socket)),
         Ok(Err(error)) => {

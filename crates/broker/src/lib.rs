@@ -25,9 +25,11 @@ mod names;
 mod plan;
 mod publisher;
 mod reconnect;
+mod shallow;
 mod state;
 mod survey;
 mod topology;
+mod transport;
 
 pub use ack_window::{AckWindow, Command, Settled};
 pub use acker::Acker;
