@@ -8,6 +8,7 @@ mod api_overload;
 mod api_schemathesis;
 mod api_sdks;
 mod api_svix;
+mod api_tolerance;
 mod architecture;
 mod aside_depth;
 mod aside_reasons;

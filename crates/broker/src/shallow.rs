@@ -108,24 +108,25 @@ impl Shallow {
         }
     }
 
+    /// The next number has so many bytes.
     fn expect(&mut self, step: Step, bytes: u8) {
-        (self.step, self.missing) = (step, bytes);
+        self.pass_over(0, step, bytes);
     }
 
-    /// Passes over bytes of this frame; over all of it when it has no more.
+    /// Passes over bytes of this frame, after which comes a number; over all of the frame when it has not that many.
     fn pass_over(&mut self, bytes: u32, next: Step, missing: u8) {
-        if bytes > self.size.saturating_sub(self.read) {
+        if bytes.saturating_add(missing.into()) > self.size.saturating_sub(self.read) {
             return self.rest();
         }
         self.skip = bytes;
-        self.expect(next, missing);
+        (self.step, self.missing) = (next, missing);
     }
 
     /// Passes over the rest of this frame and the byte that ends it.
     fn rest(&mut self) {
         self.skip = self.size.saturating_sub(self.read).saturating_add(1);
         self.depth = 0;
-        self.expect(Step::Frame, 7);
+        (self.step, self.missing) = (Step::Frame, 7);
     }
 
     /// A number has been read, of which `last` is the last byte.

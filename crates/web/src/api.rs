@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::token::Tokens;
@@ -53,6 +54,8 @@ use error::ApiError;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two readings.
 const READ_AGAIN: Duration = Duration::from_millis(100);
+/// How long a browser may remember what it asked before a request of another origin.
+const PREFLIGHT_KEPT: Duration = Duration::from_secs(600);
 /// Bytes of a body beside the payload in it.
 const BODY_BYTES_BESIDE: usize = 256 * 1024;
 
@@ -153,6 +156,7 @@ pub(crate) fn router(api: &Arc<Api>, pages: Router<Arc<Api>>, payload_bytes_max:
         .layer(from_fn_with_state(Arc::clone(api), auth::authenticate));
     let inner = guarded
         .merge(open)
+        .layer(from_anywhere())
         .merge(document_page::routes(&document()))
         .merge(pages)
         .fallback(path::nowhere)
@@ -179,6 +183,15 @@ pub(crate) fn router(api: &Arc<Api>, pages: Router<Arc<Api>>, payload_bytes_max:
         .layer(map_request(|request| async { path::normalise(request) }))
         .service(inner);
     Router::new().fallback_service(tidied)
+}
+
+/// Pages of any origin may call the API: who may do what is told by the token, which no browser sends by itself.
+fn from_anywhere() -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods(Any)
+        .allow_headers(AllowHeaders::mirror_request())
+        .max_age(PREFLIGHT_KEPT)
 }
 
 /// Reads once more where the first reading met a store or a broker that was away for a moment: nothing was changed.

@@ -14,11 +14,11 @@ use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, RefOr, Required};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::error::{HttpErrorOut, HttpValidationError, ValidationErrorItem};
+use super::idempotency::KEY_BYTES_MAX;
 
 const BEARER: &str = "HTTPBearer";
 const NAME_PATTERN: &str = "^[a-zA-Z0-9_.-]+$";
 const NAME_BYTES_MAX: usize = 256;
-const KEY_BYTES_MAX: usize = 256;
 
 const DESCRIPTION: &str = "Nuncio delivers webhooks. This API is that of Svix, version 1: every official Svix client \
 works with it, given this server's address and a token. What differs is said where it does.
@@ -217,7 +217,7 @@ fn idempotency_key() -> utoipa::openapi::path::Parameter {
         .schema_type(Type::String)
         .min_length(Some(1))
         .max_length(Some(KEY_BYTES_MAX))
-        .pattern(Some("^[!-~]+$"));
+        .pattern(Some("^[!-~]([ -~]*[!-~])?$"));
     ParameterBuilder::new()
         .name("idempotency-key")
         .parameter_in(ParameterIn::Header)

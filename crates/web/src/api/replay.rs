@@ -18,6 +18,7 @@ use super::message::body::{MessageOut, Shown};
 use super::path::{At, DeliveryAt, EndpointAt};
 use super::query::Time;
 use super::{Answer, Api};
+use crate::usecase::insight::LEEWAY;
 use crate::usecase::occasion::Occasion;
 use crate::usecase::refusal::{Complaints, Outcome};
 use crate::usecase::replay::{Replay, Span};
@@ -74,7 +75,7 @@ impl SpanIn {
             until: self.until.map(|Time(at)| at),
         };
         let mut complaints = Complaints::new();
-        if span.since < now.minus(LOOK_BACK_MAX) {
+        if span.since < now.minus(LOOK_BACK_MAX + LEEWAY) {
             complaints.add("since", "value_error", "must be within the last 14 days");
         }
         if span.until.is_some_and(|until| until < span.since) {

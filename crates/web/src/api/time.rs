@@ -14,8 +14,12 @@ pub(crate) fn show_time(at: UnixMillis) -> String {
     format!("{at:.3}")
 }
 
-/// The time in `text`. A space where the offset's plus sign belongs is what is left of one that was not encoded.
+/// The time in `text`. A space where the offset's plus sign belongs is what is left of one that was not encoded; ` UTC` is
+/// how some libraries write a time for people.
 pub(crate) fn parse_time(text: &str) -> Option<UnixMillis> {
+    let text = &text
+        .strip_suffix(" UTC")
+        .map_or_else(|| text.to_owned(), |time| format!("{time}Z"));
     let repaired = match text.rsplit_once(' ') {
         Some((time, offset)) if time.contains('T') => format!("{time}+{offset}"),
         _ => text.to_owned(),
@@ -67,6 +71,8 @@ mod tests {
             "2026-01-31T13:00:00+01:00",
             "2026-01-31T12:00:00",
             "2026-01-31T12:00:00.000000",
+            "2026-01-31 12:00:00 UTC",
+            "2026-01-31 12:00:00.000000 UTC",
         ] {
             assert_eq!(parse_time(text), noon, "{text}");
         }

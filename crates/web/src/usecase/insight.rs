@@ -23,6 +23,8 @@ const COUNTED_MAX: usize = 10_000;
 const BATCH: usize = 250;
 /// How far statistics look back unless said otherwise.
 pub const LOOK_BACK: Duration = Duration::from_secs(28 * 24 * 3_600);
+/// What a span may reach further back than is allowed: who asks for "now less 28 days" has computed that before.
+pub const LEEWAY: Duration = Duration::from_secs(5 * 60);
 /// How far back the rate of an endpoint is measured.
 const RATE_SPAN: Duration = Duration::from_secs(60);
 /// Unfinished deliveries of an app that are looked through for the oldest of one endpoint.
@@ -269,7 +271,7 @@ impl UseCases {
         let endpoint = self.endpoint(app, id_or_uid).await?;
         let earliest = until.unwrap_or_else(|| self.now()).minus(LOOK_BACK);
         let since = since.unwrap_or(earliest);
-        if since < earliest {
+        if since < earliest.minus(LEEWAY) {
             return Err(Refusal::Impossible {
                 code: "invalid_range",
                 detail: "the span is longer than 28 days".to_owned(),

@@ -86,13 +86,21 @@ impl UseCases {
         request: Option<&RequestKey>,
     ) -> Outcome<Accepted> {
         let application = draft.application.take();
-        let checked = self.check_message(draft);
+        let checked = match self.check_message(draft) {
+            Ok(checked) => self.check_schema(&checked).await.map(|()| checked),
+            refused => refused,
+        };
         let app = match self.directory.app(id_or_uid) {
             Some(entry) => entry.app.clone(),
-            None => self.app_or_new(id_or_uid, application, &self.occasion()).await?,
+            None => {
+                // What is refused makes no app; that there is none, and none is to be made, is told before.
+                if let (Some(_), Err(_)) = (&application, &checked) {
+                    return checked.and(Err(Refusal::NotFound(Noun::App)));
+                }
+                self.app_or_new(id_or_uid, application, &self.occasion()).await?
+            }
         };
         let checked = checked?;
-        self.check_schema(&checked).await?;
         let now = self.now();
         let mut message = Message {
             id: self.dice.with(|mut rng| MessageId::generate(now, &mut rng)),

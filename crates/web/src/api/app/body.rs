@@ -4,7 +4,7 @@ use nuncio_domain::{App, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, Whole, not_null, present};
+use crate::api::body::{Entries, Whole, not_null, null_as_none, null_clears, present};
 use crate::usecase::apps::{AppDraft, AppPatch};
 
 /// An app to create or replace.
@@ -35,8 +35,8 @@ pub(crate) struct ApplicationIn {
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535, deprecated)]
     rate_limit: Option<Whole>,
     /// The caller's own keys and values: at most 4 KiB in all.
-    #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    #[serde(default, deserialize_with = "null_as_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
     metadata: Entries<String>,
 }
 
@@ -77,9 +77,9 @@ pub(crate) struct ApplicationPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535, deprecated)]
     rate_limit: Option<Option<Whole>>,
-    /// The caller's own keys and values, all of them anew.
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, nullable = false)]
-    #[serde(default, deserialize_with = "not_null")]
+    /// The caller's own keys and values, all of them anew; null takes them away.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    #[serde(default, deserialize_with = "null_clears")]
     metadata: Option<Entries<String>>,
 }
 

@@ -6,7 +6,7 @@ use nuncio_domain::{Endpoint, EndpointState, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, Whole, not_null, present};
+use crate::api::body::{Entries, Whole, not_null, null_clears, present};
 use crate::usecase::endpoints::{EndpointDraft, EndpointPatch as Patch};
 
 macro_rules! endpoint_body {
@@ -159,9 +159,9 @@ pub(crate) struct EndpointPatch {
     /// The secret that signs its messages from now on; the old one stops at once.
     #[schema(nullable, min_length = 38, max_length = 100)]
     secret: Option<String>,
-    /// The caller's own keys and values, all of them anew.
-    #[schema(nullable = false, value_type = Option<BTreeMap<String, String>>)]
-    #[serde(default, deserialize_with = "not_null")]
+    /// The caller's own keys and values, all of them anew; null takes them away.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default, deserialize_with = "null_clears")]
     metadata: Option<Entries<String>>,
 }
 
