@@ -62,4 +62,10 @@ mod tests {
         reconnect.reset();
         assert!(reconnect.next_delay() <= FIRST * 3 / 2 + Duration::from_millis(1));
     }
+    #[test]
+    fn replicas_that_lost_the_broker_together_do_not_come_back_together() {
+        let mut reconnect = Reconnect::new();
+        let delays: std::collections::HashSet<_> = (0..30).map(|_| reconnect.next_delay()).skip(10).collect();
+        assert!(delays.len() > 1, "{delays:?}");
+    }
 }

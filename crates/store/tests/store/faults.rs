@@ -147,8 +147,9 @@ async fn a_flush_whose_answer_was_lost_is_repeated_without_doubling_records() {
 }
 
 #[tokio::test]
-async fn a_full_or_read_only_server_counts_as_away() {
+async fn a_full_or_read_only_server_and_one_that_cannot_save_count_as_away() {
     let redis = Redis::start().await;
+    redis.fail_to_save().await;
     let store = support::store_at(&redis.url());
     let (message, endpoint) = routed(&store).await;
     let life = Life::new();
@@ -162,6 +163,11 @@ async fn a_full_or_read_only_server_counts_as_away() {
         (
             ["REPLICAOF", "127.0.0.1", "1", ""],
             ["REPLICAOF", "NO", "ONE", ""],
+        ),
+        // MISCONF: the snapshot failed.
+        (
+            ["CONFIG", "SET", "stop-writes-on-bgsave-error", "yes"],
+            ["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"],
         ),
     ] {
         let words = |words: [&'static str; 4]| {

@@ -139,6 +139,23 @@ impl Redis {
     pub(crate) async fn command(&self, words: &[&str]) -> redis::Value {
         raw(&self.url(), words).await.unwrap()
     }
+
+    /// Lets a snapshot fail, as a disk would that is broken. Writes are refused for it only once
+    /// `stop-writes-on-bgsave-error` says so.
+    pub(crate) async fn fail_to_save(&self) {
+        // No file can be moved to where a directory is.
+        std::fs::create_dir(self.directory.path().join("dump.rdb")).unwrap();
+        self.command(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"])
+            .await;
+        self.command(&["CONFIG", "SET", "save", "3600 1"]).await;
+        self.command(&["BGSAVE", "SCHEDULE"]).await;
+        eventually("the snapshot has failed", || async {
+            let told = self.command(&["INFO", "persistence"]).await;
+            let told: String = redis::from_redis_value(told).unwrap();
+            told.contains("rdb_last_bgsave_status:err")
+        })
+        .await;
+    }
 }
 
 impl Drop for Redis {
