@@ -110,3 +110,32 @@ where
 #[derive(Debug, thiserror::Error)]
 #[error("the connection does not tell its peer's address")]
 struct NoPeer;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_refused_for_its_address_or_as_our_own_and_no_other_is() {
+        let mut own = OwnAddresses::none();
+        own.add_socket("203.0.114.7:5672".parse().unwrap());
+        own.add_socket("10.1.0.7:6379".parse().unwrap());
+        let rules = PeerRules {
+            allow: ["10.1.0.0/16".parse().unwrap()].into(),
+            own,
+        };
+        let check = |peer: &str| rules.check(peer.parse().unwrap());
+        for private in ["10.2.0.1:443", "127.0.0.1:80", "[::1]:80", "169.254.169.254:80"] {
+            assert!(
+                matches!(check(private), Err(PeerRefused::Address(_))),
+                "{private}"
+            );
+        }
+        for own in ["203.0.114.7:5672", "10.1.0.7:6379"] {
+            assert!(matches!(check(own), Err(PeerRefused::Own(_))), "{own}");
+        }
+        for fine in ["203.0.114.7:443", "10.1.0.7:443", "[2606:4700::1]:443"] {
+            assert!(check(fine).is_ok(), "{fine}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nuncio_domain::limits::RESPONSE_BODY_BYTES_MAX;
+use nuncio_domain::limits::{RESPONSE_BODY_BYTES_MAX, RESPONSE_HEADER_BYTES_MAX};
 use nuncio_domain::{Outcome, Phase, Reason};
 use tokio::io::AsyncWriteExt;
 
@@ -194,6 +194,31 @@ async fn too_many_or_too_long_headers_are_a_protocol_failure() {
             headers.len()
         );
         assert_eq!(attempted.response, None);
+    }
+}
+
+/// Header lines of so many bytes in all, counted with their ends.
+fn header_lines(bytes: usize) -> String {
+    const LINE: usize = 1_000;
+    let line = |bytes: usize| format!("x: {}\r\n", "a".repeat(bytes - "x: \r\n".len()));
+    line(LINE).repeat(bytes / LINE - 1) + &line(LINE + bytes % LINE)
+}
+
+#[tokio::test]
+async fn headers_of_exactly_the_limit_are_taken_and_of_a_byte_more_are_not() {
+    let length = "content-length: 0\r\n".len();
+    for (bytes, outcome) in [
+        (RESPONSE_HEADER_BYTES_MAX, Outcome::Accepted(200)),
+        (
+            RESPONSE_HEADER_BYTES_MAX + 1,
+            Outcome::Unreachable(Reason::Protocol),
+        ),
+    ] {
+        let lines = header_lines(bytes - length);
+        assert_eq!(lines.len() + length, bytes);
+        let server = Server::answering(response("200 OK", &lines, "")).await;
+        let attempted = post(&client(loopback()), &server.url()).await;
+        assert_eq!(attempted.outcome, outcome, "{bytes} bytes");
     }
 }
 
