@@ -86,6 +86,25 @@ fn a_token_of_another_namespace_is_foreign() {
 }
 
 #[test]
+fn a_token_of_another_issuer_is_foreign_although_the_key_is_ours() {
+    let tokens = tokens(&["k1"], "nuncio");
+    let token = tokens.mint(&Scope::Admin, NOW, HOUR, &mut dice());
+    let parts: Vec<_> = token.split('.').collect();
+    let issued_by = |issuer: &str| {
+        let mut claims: Claims = decode(parts[1]).unwrap();
+        claims.iss = issuer.to_owned();
+        let signed = format!("{}.{}", parts[0], encode(&claims));
+        let signature = mac(&tokens.keys[0], signed.as_bytes()).finalize().into_bytes();
+        format!("{signed}.{}", BASE64.encode(signature))
+    };
+    assert!(tokens.verify(&issued_by(ISSUER), NOW).is_ok());
+    for other in ["", "svix", "Nuncio"] {
+        let verified = tokens.verify(&issued_by(other), NOW);
+        assert_eq!(verified, Err(TokenError::Foreign), "{other}");
+    }
+}
+
+#[test]
 fn another_algorithm_is_refused_whatever_the_signature() {
     let tokens = tokens(&["k1"], "nuncio");
     let token = tokens.mint(&Scope::Admin, NOW, HOUR, &mut dice());

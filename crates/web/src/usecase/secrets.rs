@@ -109,3 +109,14 @@ fn verifier(secret: SecretString) -> SecretString {
         None => secret,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receivers_have_a_day_to_change_their_secret_unless_they_are_given_up_to_a_week() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!((OVERLAP, OVERLAP_MAX), (day, day * 7));
+    }
+}
