@@ -1,8 +1,11 @@
-//! A Redis that forgets, or is away: deliveries go on, within the budget that travels with them.
+//! A Redis that forgets, or is away: deliveries go on, within the budget that travels with them, and the API refuses what it
+//! could not keep.
 
 use std::time::Duration;
 
-use e2e::{Answer, Deployment, Event, FaultProxy, LONG, Mode, Redis, eventually};
+use e2e::{Answer, ApiClient, Deployment, Event, FaultProxy, LONG, Mode, Redis, api::Reply, eventually};
+use http::{Method, StatusCode};
+use serde_json::json;
 
 use crate::delivery_stage::{Stage, assert_retries, stays, user};
 
@@ -152,4 +155,69 @@ async fn a_redis_that_is_slow_full_read_only_frozen_or_without_scripts_holds_no_
         (messages.len() >= 30).then_some(())
     })
     .await;
+}
+
+/// Headers of a request.
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
+/// Asks once for an app of this name.
+async fn ask(api: &ApiClient, name: &str, headers: Headers<'_>) -> Reply {
+    let draft = json!({ "name": name });
+    let answered = api.call_with(Method::POST, "/api/v1/app", Some(&draft), headers);
+    answered.await.expect("an answer")
+}
+
+async fn is_refused(api: &ApiClient, name: &str, headers: Headers<'_>) {
+    let refused = ask(api, name, headers).await;
+    assert_eq!(
+        refused.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{name}: {}",
+        refused.body
+    );
+    assert_eq!(refused.body["code"], "unavailable", "{name}");
+}
+
+/// Asks for the same until it is done, and looks how often it was.
+async fn is_kept_once(api: &ApiClient, name: &str, headers: Headers<'_>) {
+    eventually("the same request is answered", LONG, || async {
+        let reply = ask(api, name, headers).await;
+        if reply.status == StatusCode::SERVICE_UNAVAILABLE {
+            return None;
+        }
+        assert_eq!(reply.status, StatusCode::CREATED, "{name}: {}", reply.body);
+        Some(())
+    })
+    .await;
+    let listed = api.list("/api/v1/app").await.expect("a list");
+    let made = listed.iter().filter(|app| app["name"] == name).count();
+    assert_eq!(made, 1, "{name}: {listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_read_only_or_frozen_redis_cannot_keep_is_refused_and_made_once_when_it_can() {
+    let redis = Redis::start().await.unwrap();
+    let deployment = Deployment::shared()
+        .await
+        .unwrap()
+        .with("NUNCIO_REDIS_URL", redis.url());
+    let nuncio = deployment.start("api").await.unwrap();
+    let api = nuncio.client().await.unwrap();
+
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    is_refused(&api, "Full", &[]).await;
+    redis.command(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+    is_kept_once(&api, "Full", &[]).await;
+
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]).await.unwrap();
+    is_refused(&api, "Read-only", &[]).await;
+    redis.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    is_kept_once(&api, "Read-only", &[]).await;
+
+    // What a frozen server was sent it does when it thaws: only the key tells that it is the same request again.
+    let key = [("idempotency-key", "frozen")];
+    redis.freeze().unwrap();
+    is_refused(&api, "Frozen", &key).await;
+    redis.thaw().unwrap();
+    is_kept_once(&api, "Frozen", &key).await;
 }

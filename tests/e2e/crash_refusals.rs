@@ -1,14 +1,16 @@
 //! A RabbitMQ that refuses: queues that somebody declared otherwise, permissions that are gone, consumers that it finds too
-//! slow. Whatever it is has a name in the log or in readiness, everything else goes on, and it mends by itself once the
+//! slow, a disk that is full. Whatever it is has a name in the log or in readiness, everything else goes on, and it mends by itself once the
 //! reason is gone.
 
 use std::time::Duration;
 
 use e2e::{Answer, Broker, Deployment, Event, LONG, Nuncio, Publisher, Redis, eventually};
+use http::{Method, StatusCode};
 use lapin::{
     options::{QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
+use serde_json::json;
 
 use crate::delivery_stage::{QUIET, Stage, stays, user};
 
@@ -151,4 +153,44 @@ async fn a_consumer_that_rabbitmq_finds_too_slow_comes_back_and_repeats_nothing(
         (publisher.depth(&format!("endpoint.{endpoint}")).await.ok()? == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_a_full_disk_keeps_out_is_refused_and_delivered_once_when_asked_again() {
+    let (broker, redis) = tokio::try_join!(Broker::start(), Redis::start()).unwrap();
+    let stage = Stage::on(Deployment::on(&broker, &redis).await.unwrap()).await;
+    stage.endpoint("/a").await;
+    let path = format!("/api/v1/app/{}/msg", stage.app);
+    let ask = async |n: usize| {
+        let payload = json!({ "type": "sync.user", "userId": format!("user_{n}") });
+        let body = json!({ "eventType": "sync.user", "payload": payload });
+        let key = format!("message-{n}");
+        let headers = [("idempotency-key", key.as_str())];
+        let answered = stage.api.call_with(Method::POST, &path, Some(&body), &headers);
+        answered.await.unwrap()
+    };
+    assert_eq!(ask(0).await.status, StatusCode::ACCEPTED);
+    stage.receiver.wait_for("/a", 1, LONG).await;
+
+    broker.ctl(&["set_disk_free_limit", "9999GB"]).await.unwrap();
+    let refused = ask(1).await;
+    assert_eq!(
+        refused.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{}",
+        refused.body
+    );
+    assert_eq!(refused.body["code"], "unavailable");
+    says(&stage.nuncio, "blocked by RabbitMQ").await;
+    assert_eq!(stage.receiver.count("/a"), 1);
+
+    broker.ctl(&["set_disk_free_limit", "1MB"]).await.unwrap();
+    ready_again(&stage.nuncio).await;
+    for n in [1, 2] {
+        let accepted = ask(n).await;
+        assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.body);
+    }
+    stage.receiver.wait_for("/a", 3, LONG).await;
+    stays("each once", QUIET, || stage.receiver.count("/a") == 3).await;
+    assert_eq!(stage.receiver.times_by_id("/a").len(), 3);
 }
