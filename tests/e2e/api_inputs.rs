@@ -41,6 +41,9 @@ fn mistake(reply: &Reply, what: &str) -> (String, String) {
 async fn urls_that_must_not_be_dialled_are_refused_with_the_part_that_is_wrong() {
     let (_nuncio, api, app) = strict().await;
     let endpoints = format!("/api/v1/app/{app}/endpoint");
+    let good = "https://example.com/good";
+    let one = api.create_endpoint(&app, good).await.unwrap();
+    let one = format!("{endpoints}/{one}");
     let long_label = format!("http://{}.example.com/", "a".repeat(64));
     let long = format!("https://example.com/{}", "a".repeat(2_029));
     let cases = [
@@ -86,17 +89,25 @@ async fn urls_that_must_not_be_dialled_are_refused_with_the_part_that_is_wrong()
         ("", "url_syntax"),
     ];
     for (url, kind) in cases {
-        let reply = api
-            .call(Method::POST, &endpoints, Some(&json!({ "url": url })))
-            .await
-            .unwrap();
-        assert_eq!(
-            mistake(&reply, url),
-            ("body.url".to_owned(), kind.to_owned()),
-            "{}",
-            reply.body
-        );
+        for (method, path) in [
+            (Method::POST, &endpoints),
+            (Method::PUT, &one),
+            (Method::PATCH, &one),
+        ] {
+            let what = format!("{method} {url}");
+            let reply = api
+                .call(method, path, Some(&json!({ "url": url })))
+                .await
+                .unwrap();
+            assert_eq!(
+                mistake(&reply, &what),
+                ("body.url".to_owned(), kind.to_owned()),
+                "{what}: {}",
+                reply.body
+            );
+        }
     }
+    assert_eq!(api.read(&one).await.unwrap()["url"], good);
     let named = api
         .call(
             Method::POST,
@@ -159,6 +170,11 @@ async fn json_that_some_reader_would_stumble_over_is_refused() {
             "body.payload",
         ),
         (&messages, br#"{"eventType":"a"}"#.to_vec(), "body.payload"),
+        (
+            &messages,
+            b"{\"eventType\":\"a\",\"payload\":{\"a\":\"\xff\"}}".to_vec(),
+            "body.payload",
+        ),
     ];
     let token = nuncio.client().await.unwrap();
     for (path, body, loc) in cases {
@@ -245,6 +261,11 @@ async fn each_limit_holds_to_the_last_and_names_its_field() {
             &endpoints,
             endpoint("headers", header("Host", "x")),
             Some("body.headers.host"),
+        ),
+        (
+            &endpoints,
+            endpoint("headers", header("é", "x")),
+            Some(r"body.headers.\u{e9}"),
         ),
         (
             &endpoints,

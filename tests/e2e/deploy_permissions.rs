@@ -4,8 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
 
 use e2e::{Answer, Broker, Deployment, Event, LONG, Publisher, Receiver, Redis, eventually};
-use lapin::BasicProperties;
-use lapin::options::BasicPublishOptions;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, ExchangeKind};
 use serde_json::{Value, json};
 
 const DEFINITIONS: &str = include_str!("../../deploy/rabbitmq/definitions.json");
@@ -106,6 +109,7 @@ async fn each_role_works_as_its_own_user_and_publishers_only_publish() {
             "published to {exchange:?}"
         );
     }
+    only_publishes(&url("nuncio-publisher"), &namespace).await;
     let tied = Publisher::connect(&url("tied"), &namespace).await.unwrap();
     tied.publish(&Event::new("app_mine", "sync.user", USER))
         .await
@@ -119,6 +123,54 @@ async fn each_role_works_as_its_own_user_and_publishers_only_publish() {
             "{user}"
         );
     }
+}
+
+/// Asserts that RabbitMQ lets this user declare, bind and read nothing, neither of the namespace nor of its own.
+async fn only_publishes(url: &str, namespace: &str) {
+    let none = FieldTable::default;
+    for name in [format!("{namespace}.ingest"), "of-my-own".to_owned()] {
+        // Each refusal ends its channel.
+        let connect = async || Publisher::connect(url, namespace).await.unwrap();
+        let channel = connect().await;
+        let durable = QueueDeclareOptions::durable();
+        let queue = channel
+            .channel()
+            .queue_declare(name.as_str().into(), durable, none());
+        denied("queue_declare", &name, queue.await.map(drop));
+
+        let channel = connect().await;
+        let exchange = channel.channel().exchange_declare(
+            name.as_str().into(),
+            ExchangeKind::Topic,
+            ExchangeDeclareOptions::default(),
+            none(),
+        );
+        denied("exchange_declare", &name, exchange.await);
+    }
+    let (ingest, events) = (format!("{namespace}.ingest"), format!("{namespace}.events"));
+    let channel = Publisher::connect(url, namespace).await.unwrap();
+    let bound = channel.channel().queue_bind(
+        ingest.as_str().into(),
+        events.into(),
+        "mine.#".into(),
+        QueueBindOptions::default(),
+        none(),
+    );
+    denied("queue_bind", &ingest, bound.await);
+
+    let channel = Publisher::connect(url, namespace).await.unwrap();
+    let consumed = channel.channel().basic_consume(
+        ingest.as_str().into(),
+        "".into(),
+        BasicConsumeOptions::default(),
+        none(),
+    );
+    denied("basic_consume", &ingest, consumed.await.map(drop));
+}
+
+fn denied(what: &str, on: &str, outcome: lapin::Result<()>) {
+    let error = outcome.expect_err(what).to_string();
+    assert!(error.contains("ACCESS_REFUSED"), "{what} on {on}: {error}");
 }
 
 /// Whether RabbitMQ refuses a message to `exchange`.

@@ -77,6 +77,32 @@ async fn a_request_whose_end_can_be_read_in_two_ways_is_the_last_of_its_connecti
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_climbs_is_not_walked() {
+    let deployment = Deployment::shared().await.unwrap();
+    let nuncio = deployment.start("api").await.unwrap();
+    let token = deployment.token(&[]).await.unwrap();
+    let get = async |path: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+        );
+        answers(&nuncio, request.as_bytes()).await
+    };
+    let plain = get("/api/v1/app").await;
+    assert!(plain.starts_with("HTTP/1.1 200 "), "{plain}");
+    // Some of these would lead somewhere.
+    for path in [
+        "/api/v1/app/../x",
+        "/api/v1/app/../app",
+        "/api/v1/../v1/app",
+        "/portal/../api/v1/app",
+        "/api/v1/app/%2e%2e/app",
+    ] {
+        let answer = get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_never_ends_a_request_is_hung_up_on_and_others_are_answered() {
     const SLOW: usize = 200;
     let nuncio = started().await;
