@@ -50,6 +50,8 @@ mod hostile_tls;
 mod metrics;
 mod portal;
 mod portal_browser;
+mod portal_doors;
+mod retry_changes;
 mod retry_ladder;
 mod retry_outcomes;
 mod rolling;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use e2e::{Answer, SHORT, eventually};
-use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
+use reqwest::header::{COOKIE, LOCATION, ORIGIN, RETRY_AFTER, SET_COOKIE};
 use reqwest::{Client, Method, Response, StatusCode, redirect::Policy};
 use serde_json::{Value, json};
 
@@ -14,21 +14,27 @@ use crate::delivery_stage::Stage;
 /// Markup that must never come back as markup.
 const MARKUP: &str = "\"><svg onload=alert(1)>";
 
+/// How a browser sends forms.
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
 /// One browser: it keeps the session's cookie and follows nothing by itself.
-struct Browser {
+pub(crate) struct Browser {
     http: Client,
     base: String,
     cookie: String,
 }
 
-struct Page {
-    status: StatusCode,
+pub(crate) struct Page {
+    pub(crate) status: StatusCode,
     to: String,
-    text: String,
+    /// The first part of a cookie that came with it, or nothing.
+    pub(crate) cookie: String,
+    pub(crate) retry_after: String,
+    pub(crate) text: String,
 }
 
 impl Browser {
-    fn at(base: String) -> Self {
+    pub(crate) fn at(base: String) -> Self {
         let http = Client::builder().no_proxy().redirect(Policy::none()).build();
         Self {
             http: http.expect("a client"),
@@ -38,7 +44,7 @@ impl Browser {
     }
 
     /// A browser that opened a link.
-    async fn opened(base: String, token: &str) -> Self {
+    pub(crate) async fn opened(base: String, token: &str) -> Self {
         let mut browser = Self::at(base);
         let page = browser.exchange(token).await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text);
@@ -46,24 +52,36 @@ impl Browser {
     }
 
     async fn exchange(&mut self, token: &str) -> Page {
-        let request = self.http.post(format!("{}/portal/session", self.base));
-        let request = request
-            .header(ORIGIN, &self.base)
-            .header("content-type", "application/json")
-            .body(json!({ "token": token }).to_string());
-        let response = request.send().await.expect("an answer");
-        if let Some(cookie) = response.headers().get(SET_COOKIE) {
-            let cookie = cookie.to_str().expect("text");
-            assert!(
-                cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"),
-                "{cookie}"
-            );
-            self.cookie = cookie.split(';').next().unwrap_or_default().to_owned();
-        }
-        page(response).await
+        let body = json!({ "token": token }).to_string();
+        let page = self
+            .offer(&self.base, "/portal/session", "application/json", body)
+            .await;
+        self.cookie.clone_from(&page.cookie);
+        page
     }
 
-    async fn see(&self, path: &str) -> Page {
+    /// A browser in which an operator signed in to the console.
+    pub(crate) async fn signed_in(base: String, token: &str) -> Self {
+        let mut browser = Self::at(base);
+        let body = form(&[("token", token)]);
+        let page = browser.offer(&browser.base, "/console/sign-in", FORM, body).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
+        browser.cookie = page.cookie;
+        browser
+    }
+
+    /// Sends a body from a page of `origin`, without a session.
+    pub(crate) async fn offer(&self, origin: &str, path: &str, kind: &str, body: String) -> Page {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .header(ORIGIN, origin)
+            .header("content-type", kind)
+            .body(body);
+        page(request.send().await.expect("an answer")).await
+    }
+
+    pub(crate) async fn see(&self, path: &str) -> Page {
         let request = self.http.get(format!("{}{path}", self.base));
         page(
             request
@@ -75,9 +93,14 @@ impl Browser {
         .await
     }
 
-    /// The token that the forms of a page carry.
+    /// The token that the forms of the portal carry.
     async fn csrf(&self) -> String {
-        let page = self.see("/portal/endpoints").await;
+        self.csrf_of("/portal/endpoints").await
+    }
+
+    /// The token that the forms of a page carry.
+    pub(crate) async fn csrf_of(&self, path: &str) -> String {
+        let page = self.see(path).await;
         let (_, rest) = page
             .text
             .split_once("name=\"csrf\" value=\"")
@@ -85,19 +108,22 @@ impl Browser {
         rest.split('"').next().unwrap_or_default().to_owned()
     }
 
-    async fn send_as(&self, origin: &str, csrf: &str, path: &str, fields: &[(&str, &str)]) -> Page {
+    pub(crate) async fn send_as(
+        &self,
+        origin: &str,
+        csrf: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Page {
         let mut all = vec![("csrf", csrf)];
         all.extend_from_slice(fields);
-        let body = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(all)
-            .finish();
         let request = self
             .http
             .request(Method::POST, format!("{}{path}", self.base))
             .header(COOKIE, &self.cookie)
             .header(ORIGIN, origin)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(body);
+            .header("content-type", FORM)
+            .body(form(&all));
         page(request.send().await.expect("an answer")).await
     }
 
@@ -105,6 +131,12 @@ impl Browser {
         let csrf = self.csrf().await;
         self.send_as(&self.base, &csrf, path, fields).await
     }
+}
+
+pub(crate) fn form(fields: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
 }
 
 async fn page(response: Response) -> Page {
@@ -121,14 +153,24 @@ async fn page(response: Response) -> Page {
         ["x-content-type-options", "referrer-policy", "cache-control"].map(header),
         ["nosniff", "no-referrer", "no-store"]
     );
+    let cookie = header(SET_COOKIE.as_str());
+    if !cookie.is_empty() {
+        let site = match cookie.starts_with("nuncio-console=") {
+            true => "; SameSite=Strict",
+            false => "; SameSite=Lax",
+        };
+        assert!(cookie.contains("; HttpOnly") && cookie.contains(site), "{cookie}");
+    }
     Page {
         status: response.status(),
         to: header(LOCATION.as_str()),
+        cookie: cookie.split(';').next().unwrap_or_default().to_owned(),
+        retry_after: header(RETRY_AFTER.as_str()),
         text: response.text().await.expect("text"),
     }
 }
 
-async fn link(stage: &Stage, app: &str, draft: &Value) -> String {
+pub(crate) async fn link(stage: &Stage, app: &str, draft: &Value) -> String {
     let made = stage
         .api
         .post(&format!("/api/v1/auth/app-portal-access/{app}"), draft)

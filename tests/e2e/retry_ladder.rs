@@ -9,6 +9,15 @@ use crate::{
     scale_load::counted,
 };
 
+/// Delays in which a busy machine can change many endpoints while deliveries to them wait.
+pub(crate) const SLOW_LADDER: [(&str, &str); 5] = [
+    ("NUNCIO_RETRY_FIRST", "10s"),
+    ("NUNCIO_RETRY_FACTOR", "1"),
+    ("NUNCIO_RETRY_CEILING", "10s"),
+    ("NUNCIO_RETRY_JITTER", "0"),
+    ("NUNCIO_RETRY_ATTEMPTS", "3"),
+];
+
 fn millis(delays: &[u64]) -> Vec<Duration> {
     delays.iter().copied().map(Duration::from_millis).collect()
 }
@@ -176,14 +185,7 @@ const WAITING_EACH: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_of_deleted_endpoints_end_on_the_ladder_and_block_nobody() {
-    let settings = [
-        ("NUNCIO_RETRY_FIRST", "10s"),
-        ("NUNCIO_RETRY_FACTOR", "1"),
-        ("NUNCIO_RETRY_CEILING", "10s"),
-        ("NUNCIO_RETRY_JITTER", "0"),
-        ("NUNCIO_RETRY_ATTEMPTS", "3"),
-    ];
-    let stage = Stage::set(&settings).await;
+    let stage = Stage::set(&SLOW_LADDER).await;
     let mut deleted = Vec::new();
     for n in 0..DELETED {
         stage

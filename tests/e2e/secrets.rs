@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
 
 use e2e::{Answer, Deployment, Event, LONG, Receiver, Redis, eventually};
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::json;
+
+use crate::portal::Browser;
 
 /// What is looked for. The endpoint's secret is `whsec_` and the base64 of 24 bytes or more.
 const MAIN: &str = "canary-main-secret-of-enough-bytes-4711";
@@ -40,8 +42,19 @@ async fn dump(redis: &Redis) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
+/// What a browser is shown on these pages.
+async fn seen_on(browser: &Browser, paths: &[String]) -> String {
+    let mut seen = String::new();
+    for path in paths {
+        let page = browser.see(path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
+        seen.push_str(&page.text);
+    }
+    seen
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_shows_in_logs_metrics_errors_or_the_store() {
+async fn no_secret_shows_in_logs_metrics_errors_pages_or_the_store() {
     let redis = Redis::start().await.unwrap();
     let deployment = deployment(&redis)
         .await
@@ -55,11 +68,12 @@ async fn no_secret_shows_in_logs_metrics_errors_or_the_store() {
     let app = api.create_app("Canary").await.unwrap();
     let app_token = deployment.token(&["--app", &app]).await.unwrap();
     let customer = api.with_token(&app_token);
+    let mut ids = Vec::new();
     for path in ["/takes", "/fails"] {
         let endpoint = json!({
             "url": receiver.url(path), "secret": ENDPOINT, "headers": { "x-canary": HEADER }
         });
-        api.create_endpoint_with(&app, &endpoint).await.unwrap();
+        ids.push(api.create_endpoint_with(&app, &endpoint).await.unwrap());
     }
     let publisher = deployment.publisher().await.unwrap();
     let body = format!(r#"{{"type":"sync.user","userId":"{PAYLOAD}"}}"#);
@@ -135,6 +149,30 @@ async fn no_secret_shows_in_logs_metrics_errors_or_the_store() {
         );
         told.push_str(&reply.body.to_string());
     }
+    let admin_token = deployment.token(&[]).await.unwrap();
+    let customer = Browser::opened(nuncio.api_url(), &app_token).await;
+    let endpoint = format!("/portal/endpoints/{}", ids[0]);
+    let message = delivered.id();
+    let mut pages = seen_on(
+        &customer,
+        &[
+            "/portal/endpoints".to_owned(),
+            "/portal/messages".to_owned(),
+            format!("/portal/messages/{message}"),
+            endpoint.clone(),
+            format!("{endpoint}/live"),
+            format!("{endpoint}/edit"),
+            format!("{endpoint}/settings"),
+            format!("{endpoint}/verify"),
+        ],
+    )
+    .await;
+    assert!(pages.contains(PAYLOAD), "the pages are those of this app");
+    let operator = Browser::signed_in(nuncio.api_url(), &admin_token).await;
+    let console = ["projects", "health", "set-aside"].map(|page| format!("/console/{page}"));
+    pages.push_str(&seen_on(&operator, &console).await);
+    let project = format!("/console/projects/{app}");
+    pages.push_str(&seen_on(&operator, &[project]).await);
     let shown = deployment.run(&["config", "show"]).await.unwrap();
     assert!(shown.status.success());
     told.push_str(&text(&[shown.stdout, shown.stderr].concat()));
@@ -143,7 +181,6 @@ async fn no_secret_shows_in_logs_metrics_errors_or_the_store() {
     assert!(log.contains("DEBUG"), "the log is one that tells much");
     told.push_str(&log);
 
-    let admin_token = deployment.token(&[]).await.unwrap();
     let key_bytes = "canarycanarycanarycanary";
     let stored = dump(&redis).await;
     assert!(
@@ -159,6 +196,7 @@ async fn no_secret_shows_in_logs_metrics_errors_or_the_store() {
         &admin_token,
     ] {
         assert!(!told.contains(secret), "{secret} was told");
+        assert!(!pages.contains(secret), "{secret} is on a page");
         assert!(!text(&stored).contains(secret), "{secret} is in Redis");
     }
     for private in [HEADER, PAYLOAD] {

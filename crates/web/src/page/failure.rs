@@ -2,9 +2,11 @@
 //!
 //! Guarantees that every refusal has a page that says what to do next. Logs what is ours, once, with its whole chain.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 
 use super::shell::{Place, Shell};
 use crate::usecase::refusal::Refusal;
@@ -16,6 +18,7 @@ pub(crate) struct Failure {
     title: &'static str,
     detail: String,
     signed_out: bool,
+    retry_after: Option<Duration>,
 }
 
 #[derive(Template)]
@@ -34,6 +37,7 @@ impl Failure {
             title,
             detail: detail.into(),
             signed_out: false,
+            retry_after: None,
         }
     }
 
@@ -101,20 +105,25 @@ impl Failure {
     }
 
     pub(crate) fn page(self, place: Place) -> Response {
-        let status = self.status;
+        let (status, retry_after) = (self.status, self.retry_after);
         let page = FailurePage {
             shell: Shell::bare(place, self.title),
             home: place.home(),
             portal: place == Place::Portal,
             failure: self,
         };
-        match page.render() {
+        let mut response = match page.render() {
             Ok(text) => (status, Html(text)).into_response(),
             Err(error) => {
                 tracing::error!(%error, "a page could not be rendered");
                 status.into_response()
             }
+        };
+        if let Some(wait) = retry_after {
+            let seconds = HeaderValue::from(wait.as_secs().max(1));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
+        response
     }
 }
 
@@ -148,11 +157,14 @@ impl From<Refusal> for Failure {
             ),
             Refusal::Unauthenticated(_) => Self::signed_out(),
             Refusal::Forbidden(_) => Self::forbidden(),
-            Refusal::TooMany { .. } => Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many requests",
-                sentence(&detail),
-            ),
+            Refusal::TooMany { retry_after } => Self {
+                retry_after: Some(*retry_after),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Too many requests",
+                    sentence(&detail),
+                )
+            },
             Refusal::Unavailable { what, .. } => {
                 tracing::warn!(
                     error = nuncio_runtime::lifecycle::chain(&refusal),
