@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Event, LONG};
+use e2e::{Event, LONG, eventually};
 use http::Method;
 use serde_json::json;
 use tokio::time::Instant;
@@ -42,4 +42,28 @@ async fn an_apps_rate_holds_for_all_its_endpoints_and_all_senders_together() {
         took >= least,
         "all came within {took:?}, no less than {least:?} is allowed"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_its_turn_goes_where_the_endpoint_is_by_then() {
+    const RATE: usize = 4;
+    const EVENTS: usize = 16;
+    const BEFORE: usize = 5;
+    let stage = Stage::set(&[]).await;
+    let app = format!("/api/v1/app/{}", stage.app);
+    let rate = json!({ "throttleRate": RATE });
+    stage.api.patch(&app, &rate).await.unwrap();
+    let endpoint = stage.endpoint("/old").await;
+    let events = (0..EVENTS).map(|n| Event::new(&stage.app, "sync.user", user(n)));
+    stage.publisher.publish_all(events).await.unwrap();
+    // By then the endpoint is known to answer, and several deliveries wait for their turn.
+    stage.receiver.wait_for("/old", BEFORE, LONG).await;
+    let url = json!({ "url": stage.receiver.url("/new") });
+    let path = format!("{app}/endpoint/{endpoint}");
+    stage.api.patch(&path, &url).await.unwrap();
+    let sent = || stage.receiver.count("/old") + stage.receiver.count("/new");
+    eventually("all are sent", LONG, async || (sent() == EVENTS).then_some(())).await;
+    // One may have been on its way, and another while the senders were told.
+    let old = stage.receiver.count("/old");
+    assert!(old <= BEFORE + 2, "{old} went to the old address");
 }

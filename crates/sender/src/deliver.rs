@@ -15,6 +15,7 @@ use nuncio_egress::{Attempted, Post};
 use nuncio_runtime::lifecycle::chain;
 use nuncio_store::{DirectoryStatus, StoreError};
 use nuncio_wire::{DeliveryEnvelope, EnvelopeError, HeaderValue, TraceContext, headers};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +87,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) proven: bool,
     /// How many senders there are.
     pub(crate) senders: u32,
+    /// The endpoint, as it changes.
+    pub(crate) endpoint: &'a watch::Receiver<Arc<Prepared>>,
     /// What else the lane has under way.
     pub(crate) under_way: &'a UnderWay,
     /// Whether the lane is to stop.
@@ -112,7 +115,7 @@ pub(crate) async fn deliver(
         }
     };
     let hold = turn.under_way.enter(&envelope.message_id, envelope.series).await;
-    let may_be_copy = received.redelivered || hold.waited;
+    let may_be_copy = received.redelivered || hold.another;
     let (prepared, what) = attempt(
         shared,
         prepared,
@@ -139,20 +142,10 @@ async fn attempt(
     may_be_copy: bool,
     turn: &Turn<'_>,
 ) -> (Arc<Prepared>, What) {
-    let prepared = match current(shared, &prepared).await {
-        Ok(Some(current)) => current,
-        Ok(None) => return (prepared, What::Disabled(envelope)),
-        Err(error) => {
-            tracing::warn!(
-                error = chain(&error),
-                trace = trace::shown(&envelope),
-                message_id = %envelope.message_id,
-                endpoint = %prepared.entry.endpoint.id,
-                "a delivery is returned: cannot tell whether its endpoint is still disabled"
-            );
-            tokio::time::sleep(PAUSE).await;
-            return (prepared, What::Undecided);
-        }
+    let prepared = match current(shared, &prepared, &envelope).await {
+        Ok(current) => current,
+        Err(Unusable::Disabled) => return (prepared, What::Disabled(envelope)),
+        Err(Unusable::Unknown) => return (prepared, What::Undecided),
     };
     if let Some(state) = made_before(shared, &prepared, &envelope, may_be_copy).await {
         return (prepared, What::MadeBefore { envelope, state });
@@ -164,6 +157,17 @@ async fn attempt(
         return (prepared, What::Undecided);
     }
     let permit = shared.permits.acquire(turn.proven).await;
+    // It may have been changed while the delivery waited: what is sent goes where it is to go now, signed as it is now.
+    let changed = Arc::clone(&turn.endpoint.borrow());
+    let prepared = if Arc::ptr_eq(&changed.entry, &prepared.entry) {
+        prepared
+    } else {
+        match current(shared, &changed, &envelope).await {
+            Ok(current) => current,
+            Err(Unusable::Disabled) => return (changed, What::Disabled(envelope)),
+            Err(Unusable::Unknown) => return (changed, What::Undecided),
+        }
+    };
     metrics::gauge!("nuncio_sender_requests_under_way").increment(1);
     let started_at = UnixMillis(shared.parts.clock.now());
     nuncio_failpoints::hit!("sender::posting");
@@ -202,13 +206,43 @@ async fn has_turn(shared: &Shared, prepared: &Prepared, turn: &Turn<'_>) -> bool
     }
 }
 
-/// The endpoint as it is to be delivered to; nothing when it is disabled. That may be old news, which the router was ahead
-/// of when it sent the delivery, so that the record is asked.
-async fn current(shared: &Shared, prepared: &Arc<Prepared>) -> Result<Option<Arc<Prepared>>, StoreError> {
-    let endpoint = &prepared.entry.endpoint;
-    if !endpoint.is_disabled() {
-        return Ok(Some(Arc::clone(prepared)));
+/// Why an endpoint is not delivered to.
+enum Unusable {
+    /// It is disabled.
+    Disabled,
+    /// Whether it still is cannot be told now.
+    Unknown,
+}
+
+/// The endpoint as it is to be delivered to.
+async fn current(
+    shared: &Shared,
+    prepared: &Arc<Prepared>,
+    envelope: &DeliveryEnvelope,
+) -> Result<Arc<Prepared>, Unusable> {
+    if !prepared.entry.endpoint.is_disabled() {
+        return Ok(Arc::clone(prepared));
     }
+    match enabled_again(shared, prepared).await {
+        Ok(enabled) => enabled.ok_or(Unusable::Disabled),
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                trace = trace::shown(envelope),
+                message_id = %envelope.message_id,
+                endpoint = %prepared.entry.endpoint.id,
+                "a delivery is returned: cannot tell whether its endpoint is still disabled"
+            );
+            tokio::time::sleep(PAUSE).await;
+            Err(Unusable::Unknown)
+        }
+    }
+}
+
+/// A disabled endpoint as it is now, if it is disabled no longer: that may be old news, which the router was ahead of when
+/// it sent the delivery, so that the record is asked.
+async fn enabled_again(shared: &Shared, prepared: &Prepared) -> Result<Option<Arc<Prepared>>, StoreError> {
+    let endpoint = &prepared.entry.endpoint;
     let parts = &shared.parts;
     let recorded = parts
         .store
@@ -224,7 +258,7 @@ async fn current(shared: &Shared, prepared: &Arc<Prepared>) -> Result<Option<Arc
 }
 
 /// The recorded state, when it says that this attempt was made. Only copies can have been: redeliveries, what waited for
-/// another copy, retries, which the ladder may deliver twice, and what was queued again. Redis being away means that
+/// another copy or came soon after it, retries, which the ladder may deliver twice, and what was queued again. Redis being away means that
 /// nothing is known, and the attempt is made.
 async fn made_before(
     shared: &Shared,

@@ -76,6 +76,7 @@ pub(crate) async fn run(
                     let turn = Turn {
                         proven: lane.is_proven(),
                         senders: senders(&members),
+                        endpoint: &endpoint,
                         under_way: &under_way,
                         stop: &stop,
                     };

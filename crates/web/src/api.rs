@@ -156,6 +156,8 @@ pub(crate) fn router(api: &Arc<Api>, pages: Router<Arc<Api>>, payload_bytes_max:
         .layer(from_fn_with_state(Arc::clone(api), auth::authenticate));
     let inner = guarded
         .merge(open)
+        // Before the layer, which answers `OPTIONS` in its place.
+        .method_not_allowed_fallback(path::wrong_verb)
         .layer(from_anywhere())
         .merge(document_page::routes(&document()))
         .merge(pages)
