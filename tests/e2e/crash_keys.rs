@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::crash_points::{Stage, dies};
-use crate::delivery_stage::QUIET;
+use crate::delivery_stage::{QUIET, stays};
 
 /// A request that makes something.
 struct Case {
@@ -281,10 +281,8 @@ async fn a_replay_whose_process_is_gone_goes_on_in_another_one() {
         (stage.ledger.at(late).0 == EVENTS).then_some(())
     })
     .await;
-    tokio::time::sleep(QUIET).await;
-    assert_eq!(
-        stage.ledger.at(late),
-        (EVENTS, EVENTS),
-        "nothing else arrives, and nothing twice"
-    );
+    stays("nothing else arrives, and nothing twice", QUIET, || {
+        stage.ledger.at(late) == (EVENTS, EVENTS)
+    })
+    .await;
 }

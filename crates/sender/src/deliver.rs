@@ -96,13 +96,9 @@ pub(crate) struct Turn<'a> {
 }
 
 /// Makes the attempt that `received` asks for, if it is to be made.
-pub(crate) async fn deliver(
-    shared: &Shared,
-    prepared: Arc<Prepared>,
-    received: Received,
-    turn: Turn<'_>,
-) -> Ended {
+pub(crate) async fn deliver(shared: &Shared, received: Received, turn: Turn<'_>) -> Ended {
     nuncio_failpoints::hit!("sender::received");
+    let prepared = Arc::clone(&turn.endpoint.borrow());
     let envelope = match DeliveryEnvelope::read(&received.properties) {
         Ok(envelope) => envelope,
         Err(error) => {
@@ -144,8 +140,7 @@ async fn attempt(
 ) -> (Arc<Prepared>, What) {
     let prepared = match current(shared, &prepared, &envelope).await {
         Ok(current) => current,
-        Err(Unusable::Disabled) => return (prepared, What::Disabled(envelope)),
-        Err(Unusable::Unknown) => return (prepared, What::Undecided),
+        Err(unusable) => return (prepared, unusable.what(envelope)),
     };
     if let Some(state) = made_before(shared, &prepared, &envelope, may_be_copy).await {
         return (prepared, What::MadeBefore { envelope, state });
@@ -158,15 +153,10 @@ async fn attempt(
     }
     let permit = shared.permits.acquire(turn.proven).await;
     // It may have been changed while the delivery waited: what is sent goes where it is to go now, signed as it is now.
-    let changed = Arc::clone(&turn.endpoint.borrow());
-    let prepared = if Arc::ptr_eq(&changed.entry, &prepared.entry) {
-        prepared
-    } else {
-        match current(shared, &changed, &envelope).await {
-            Ok(current) => current,
-            Err(Unusable::Disabled) => return (changed, What::Disabled(envelope)),
-            Err(Unusable::Unknown) => return (changed, What::Undecided),
-        }
+    let latest = Arc::clone(&turn.endpoint.borrow());
+    let prepared = match current(shared, &latest, &envelope).await {
+        Ok(current) => current,
+        Err(unusable) => return (latest, unusable.what(envelope)),
     };
     metrics::gauge!("nuncio_sender_requests_under_way").increment(1);
     let started_at = UnixMillis(shared.parts.clock.now());
@@ -214,6 +204,16 @@ enum Unusable {
     Unknown,
 }
 
+impl Unusable {
+    /// What there is to settle then.
+    fn what(self, envelope: DeliveryEnvelope) -> What {
+        match self {
+            Self::Disabled => What::Disabled(envelope),
+            Self::Unknown => What::Undecided,
+        }
+    }
+}
+
 /// The endpoint as it is to be delivered to.
 async fn current(
     shared: &Shared,
@@ -258,8 +258,8 @@ async fn enabled_again(shared: &Shared, prepared: &Prepared) -> Result<Option<Ar
 }
 
 /// The recorded state, when it says that this attempt was made. Only copies can have been: redeliveries, what waited for
-/// another copy or came soon after it, retries, which the ladder may deliver twice, and what was queued again. Redis being away means that
-/// nothing is known, and the attempt is made.
+/// another copy or came soon after it, retries, which the ladder may deliver twice, and what was queued again. Redis being
+/// away means that nothing is known, and the attempt is made.
 async fn made_before(
     shared: &Shared,
     prepared: &Prepared,

@@ -72,7 +72,6 @@ pub(crate) async fn run(
                 Some(received) => {
                     lane.started(now());
                     see(&sight, &lane, None);
-                    let prepared = Arc::clone(&endpoint.borrow());
                     let turn = Turn {
                         proven: lane.is_proven(),
                         senders: senders(&members),
@@ -80,7 +79,7 @@ pub(crate) async fn run(
                         under_way: &under_way,
                         stop: &stop,
                     };
-                    posting.push(Box::pin(deliver(&shared, prepared, received, turn)));
+                    posting.push(Box::pin(deliver(&shared, received, turn)));
                 }
                 None => break,
             },

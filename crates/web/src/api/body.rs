@@ -226,24 +226,6 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
-/// Reads entries that may be null, which is none.
-pub(crate) fn null_as_none<'de, V, D>(deserializer: D) -> Result<Entries<V>, D::Error>
-where
-    V: Deserialize<'de> + Default,
-    D: Deserializer<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// Reads entries that may be left out, or null, which takes all away: for patches.
-pub(crate) fn null_clears<'de, V, D>(deserializer: D) -> Result<Option<Entries<V>>, D::Error>
-where
-    V: Deserialize<'de> + Default,
-    D: Deserializer<'de>,
-{
-    null_as_none(deserializer).map(Some)
-}
-
 /// Reads a field that may be left out, null, or set: for patches.
 pub(crate) fn present<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
 where

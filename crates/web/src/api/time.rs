@@ -17,10 +17,8 @@ pub(crate) fn show_time(at: UnixMillis) -> String {
 /// The time in `text`. A space where the offset's plus sign belongs is what is left of one that was not encoded; ` UTC` is
 /// how some libraries write a time for people.
 pub(crate) fn parse_time(text: &str) -> Option<UnixMillis> {
-    let text = &text
-        .strip_suffix(" UTC")
-        .map_or_else(|| text.to_owned(), |time| format!("{time}Z"));
     let repaired = match text.rsplit_once(' ') {
+        Some((time, "UTC")) => format!("{time}Z"),
         Some((time, offset)) if time.contains('T') => format!("{time}+{offset}"),
         _ => text.to_owned(),
     };

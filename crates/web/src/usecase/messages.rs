@@ -86,21 +86,21 @@ impl UseCases {
         request: Option<&RequestKey>,
     ) -> Outcome<Accepted> {
         let application = draft.application.take();
-        let checked = match self.check_message(draft) {
-            Ok(checked) => self.check_schema(&checked).await.map(|()| checked),
-            refused => refused,
+        let check = async {
+            let checked = self.check_message(draft)?;
+            self.check_schema(&checked).await?;
+            Ok::<_, Refusal>(checked)
         };
-        let app = match self.directory.app(id_or_uid) {
-            Some(entry) => entry.app.clone(),
+        let (app, checked) = match self.directory.app(id_or_uid) {
+            Some(entry) => (entry.app.clone(), check.await?),
+            None if application.is_none() => (self.app(id_or_uid).await?, check.await?),
             None => {
-                // What is refused makes no app; that there is none, and none is to be made, is told before.
-                if let (Some(_), Err(_)) = (&application, &checked) {
-                    return checked.and(Err(Refusal::NotFound(Noun::App)));
-                }
-                self.app_or_new(id_or_uid, application, &self.occasion()).await?
+                // What is refused makes no app.
+                let checked = check.await?;
+                let app = self.app_or_new(id_or_uid, application, &self.occasion()).await?;
+                (app, checked)
             }
         };
-        let checked = checked?;
         let now = self.now();
         let mut message = Message {
             id: self.dice.with(|mut rng| MessageId::generate(now, &mut rng)),

@@ -4,7 +4,7 @@ use nuncio_domain::{App, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, Whole, not_null, null_as_none, null_clears, present};
+use crate::api::body::{Entries, Whole, not_null, present};
 use crate::usecase::apps::{AppDraft, AppPatch};
 
 /// An app to create or replace.
@@ -35,9 +35,8 @@ pub(crate) struct ApplicationIn {
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 65535, deprecated)]
     rate_limit: Option<Whole>,
     /// The caller's own keys and values: at most 4 KiB in all.
-    #[serde(default, deserialize_with = "null_as_none")]
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
-    metadata: Entries<String>,
+    metadata: Option<Entries<String>>,
 }
 
 impl From<ApplicationIn> for AppDraft {
@@ -47,7 +46,7 @@ impl From<ApplicationIn> for AppDraft {
             uid: body.uid,
             throttle_rate: body.throttle_rate.map(|Whole(rate)| rate),
             rate_limit: body.rate_limit.map(|Whole(rate)| rate),
-            metadata: body.metadata.0,
+            metadata: body.metadata.unwrap_or_default().0,
         }
     }
 }
@@ -79,8 +78,8 @@ pub(crate) struct ApplicationPatch {
     rate_limit: Option<Option<Whole>>,
     /// The caller's own keys and values, all of them anew; null takes them away.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
-    #[serde(default, deserialize_with = "null_clears")]
-    metadata: Option<Entries<String>>,
+    #[serde(default, deserialize_with = "present")]
+    metadata: Option<Option<Entries<String>>>,
 }
 
 impl From<ApplicationPatch> for AppPatch {
@@ -90,7 +89,7 @@ impl From<ApplicationPatch> for AppPatch {
             uid: body.uid,
             throttle_rate: body.throttle_rate.map(|rate| rate.map(|Whole(rate)| rate)),
             rate_limit: body.rate_limit.map(|rate| rate.map(|Whole(rate)| rate)),
-            metadata: body.metadata.map(|metadata| metadata.0),
+            metadata: body.metadata.map(|metadata| metadata.unwrap_or_default().0),
         }
     }
 }

@@ -6,7 +6,7 @@ use nuncio_domain::{Endpoint, EndpointState, UnixMillis};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::body::{Entries, Whole, not_null, null_clears, present};
+use crate::api::body::{Entries, Whole, not_null, present};
 use crate::usecase::endpoints::{EndpointDraft, EndpointPatch as Patch};
 
 macro_rules! endpoint_body {
@@ -161,8 +161,8 @@ pub(crate) struct EndpointPatch {
     secret: Option<String>,
     /// The caller's own keys and values, all of them anew; null takes them away.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
-    #[serde(default, deserialize_with = "null_clears")]
-    metadata: Option<Entries<String>>,
+    #[serde(default, deserialize_with = "present")]
+    metadata: Option<Option<Entries<String>>>,
 }
 
 impl From<EndpointPatch> for Patch {
@@ -178,7 +178,7 @@ impl From<EndpointPatch> for Patch {
             throttle_rate: body.throttle_rate.map(|rate| rate.map(|Whole(rate)| rate)),
             rate_limit: body.rate_limit.map(|rate| rate.map(|Whole(rate)| rate)),
             version: body.version.map(|Whole(version)| version),
-            metadata: body.metadata.map(|metadata| metadata.0),
+            metadata: body.metadata.map(|metadata| metadata.unwrap_or_default().0),
             headers: None,
             secret: body.secret,
         }
