@@ -1,7 +1,7 @@
 //! An API that dies between its two stores, or before it has answered: what it was asked for happened or did not, and
 //! whoever asks again is told the truth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use e2e::{ApiClient, LONG, Nuncio, SHORT, eventually};
 use http::{Method, StatusCode};
@@ -96,6 +96,7 @@ async fn a_message_asked_for_again_under_its_key_after_a_crash_is_one_message() 
 async fn an_endpoint_is_created_and_deleted_whole_or_not_at_all() {
     let stage = Stage::open().await;
     let path = format!("/api/v1/app/{}/endpoint", stage.app);
+    let mut half_made = String::new();
     for (place, kept) in [("api::lane-declared", false), ("api::endpoint-kept", true)] {
         let uid = place.replace(':', "-");
         let draft = json!({ "url": stage.url("/new"), "uid": uid });
@@ -103,6 +104,14 @@ async fn an_endpoint_is_created_and_deleted_whole_or_not_at_all() {
         let cut = client.call(Method::POST, &path, Some(&draft)).await;
         assert!(cut.is_err(), "{place}: {cut:?}");
         dies(api, place).await;
+        let mut left = in_doubt(&stage).await.into_iter();
+        let doubt = left.next_back().expect("it is noted before it is made");
+        let (app, endpoint) = doubt.split_once(':').expect("app and endpoint");
+        assert_eq!(app, stage.app);
+        if !kept {
+            half_made = endpoint.to_owned();
+            assert!(lane_exists(&stage, endpoint).await, "the crash left a queue");
+        }
         let again = stage
             .client
             .call(Method::POST, &path, Some(&draft))
@@ -153,7 +162,44 @@ async fn an_endpoint_is_created_and_deleted_whole_or_not_at_all() {
         .await
         .expect("an answer");
     assert_eq!(again.status, StatusCode::NOT_FOUND, "it is gone");
-    assert!(!lane_exists(&stage, &endpoint).await, "and so is its queue");
+    let left = [half_made, endpoint];
+    for endpoint in &left {
+        eventually("its queue is gone, too", LONG, async || {
+            (!lane_exists(&stage, endpoint).await).then_some(())
+        })
+        .await;
+    }
+    eventually("nothing is in doubt any more", LONG, async || {
+        in_doubt(&stage).await.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_whose_deletion_was_cut_off_is_deleted_to_its_end() {
+    let stage = Stage::open().await;
+    let app = stage.client.create_app("doomed").await.expect("an app");
+    let mut endpoints = Vec::new();
+    for n in 0..3 {
+        let url = stage.url(&format!("/doomed/{n}"));
+        let endpoint = stage.client.create_endpoint(&app, &url).await;
+        endpoints.push(endpoint.expect("an endpoint"));
+    }
+    let (api, client) = doomed(&stage, "api::app-gone", 1).await;
+    let one = format!("/api/v1/app/{app}");
+    assert!(client.call(Method::DELETE, &one, None).await.is_err());
+    dies(api, "api::app-gone").await;
+    for endpoint in &endpoints {
+        assert!(lane_exists(&stage, endpoint).await, "the crash left its queues");
+    }
+    let again = stage.client.call(Method::DELETE, &one, None).await;
+    assert_eq!(again.expect("an answer").status, StatusCode::NOT_FOUND);
+    for endpoint in &endpoints {
+        eventually("its queues are gone, too", LONG, async || {
+            (!lane_exists(&stage, endpoint).await).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,6 +233,18 @@ async fn a_secret_is_rotated_or_not() {
     assert_ne!(before, after, "it was rotated, and the new one can be read");
 
     assert!(stage.api.is_ready().await, "the API beside it noticed nothing");
+}
+
+/// What was being made or deleted when its process died.
+async fn in_doubt(stage: &Stage) -> BTreeSet<String> {
+    let client = redis::Client::open(stage.deployment.setting("NUNCIO_REDIS_URL")).expect("an address");
+    let mut link = client.get_multiplexed_async_connection().await.expect("Redis");
+    let key = format!("{}:in-doubt", stage.deployment.namespace());
+    redis::cmd("HKEYS")
+        .arg(key)
+        .query_async(&mut link)
+        .await
+        .expect("an answer")
 }
 
 async fn lane_exists(stage: &Stage, endpoint: &str) -> bool {

@@ -19,6 +19,7 @@ mod cli_import;
 mod cli_process;
 mod cli_publish;
 mod cli_set_aside;
+mod clock_jumps;
 mod crash_api;
 mod crash_broker;
 mod crash_keys;

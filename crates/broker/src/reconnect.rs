@@ -62,6 +62,7 @@ mod tests {
         reconnect.reset();
         assert!(reconnect.next_delay() <= FIRST * 3 / 2 + Duration::from_millis(1));
     }
+
     #[test]
     fn replicas_that_lost_the_broker_together_do_not_come_back_together() {
         let mut reconnect = Reconnect::new();

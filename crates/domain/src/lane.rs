@@ -69,11 +69,10 @@ impl Lane {
     /// A lane of which nothing is known yet.
     #[must_use]
     pub fn new(limits: LaneLimits) -> Self {
-        let start = UNPROVEN_LIMIT.min(limits.concurrency).max(1);
         Self {
             limits,
             under_way: 0,
-            limit_hundredths: start * 100,
+            limit_hundredths: UNPROVEN_LIMIT * 100,
             proven: false,
             failures: 0,
             breaker: Breaker::Closed,

@@ -49,6 +49,8 @@ impl Keys {
         losses => "broker:lost",
         /// STRING, held by the process that queues unfinished deliveries again.
         sweep => "broker:sweeping",
+        /// HASH app or app and endpoint → since when it is being made or deleted.
+        in_doubt => "in-doubt",
         /// HASH name → replay under way.
         replays => "replays",
         /// STRING, held by the process that keeps the journal of configuration.

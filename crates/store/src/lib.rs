@@ -36,6 +36,7 @@ mod error;
 mod event_types;
 mod idempotency;
 mod images;
+mod in_doubt;
 mod keys;
 mod life;
 mod link;
@@ -67,6 +68,7 @@ pub use directory::{AppEntry, Change, Directory, DirectoryStatus, EndpointEntry,
 pub use error::{Cause, StoreError};
 pub use event_types::EventType;
 pub use idempotency::{Begun, REQUEST_LEASE, RequestOnce, StoredResponse};
+pub use in_doubt::InDoubt;
 pub use life::PutBack;
 pub use losses::NotedLoss;
 pub use marker::UnfinishedFrom;

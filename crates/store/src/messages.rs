@@ -75,7 +75,7 @@ pub struct MessageFilter {
     pub channel: Option<Channel>,
     /// Those published before.
     pub before: Option<UnixMillis>,
-    /// Those published after.
+    /// Those published then or later.
     pub after: Option<UnixMillis>,
     /// Which deliveries are read with them.
     pub deliveries: Deliveries,
@@ -89,7 +89,7 @@ impl MessageFilter {
                 .as_ref()
                 .is_none_or(|channel| message.channels.contains(channel))
             && self.before.is_none_or(|before| message.created_at < before)
-            && self.after.is_none_or(|after| message.created_at > after)
+            && self.after.is_none_or(|after| message.created_at >= after)
     }
 }
 

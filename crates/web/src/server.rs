@@ -50,7 +50,8 @@ pub async fn serve(parts: WebParts) -> Result<(), ServeError> {
     let life = parts.lifecycle.clone();
     life.tracker
         .spawn(seed(parts.store.clone(), parts.clock.clone(), life.clone()));
-    life.tracker.spawn(use_cases.look_after_replays());
+    life.tracker.spawn(use_cases.clone().look_after_replays());
+    life.tracker.spawn(use_cases.look_after_doubts());
     connections::serve(listener, router, &life).await;
     Ok(())
 }

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use nuncio_domain::{EndpointId, UnixMillis};
+use nuncio_domain::UnixMillis;
 use nuncio_egress::UrlRules;
 use nuncio_producer::{BrokerError, Operator, Producer, PublishError};
 use nuncio_runtime::{Clock, Dice, Lifecycle};
-use nuncio_store::{Directory, Store, StoreError};
+use nuncio_store::{Directory, InDoubt, Store, StoreError};
 use nuncio_traces::Tracer;
 
 pub mod apps;
@@ -20,6 +20,7 @@ pub mod event_types;
 pub mod example;
 pub mod history;
 pub mod import;
+mod in_doubt;
 pub mod insight;
 pub mod messages;
 pub mod occasion;
@@ -70,15 +71,22 @@ impl UseCases {
         }
     }
 
-    /// Deletes an endpoint's queue. A queue that is left over holds nothing back: deliveries in it end as deleted.
-    pub(crate) async fn drop_lane(&self, endpoint: &EndpointId) {
-        if let Err(error) = self.operator.delete_endpoint(endpoint).await {
-            tracing::warn!(
-                endpoint = %endpoint,
-                error = nuncio_runtime::lifecycle::chain(&error),
-                "the queue of a deleted endpoint could not be deleted"
-            );
+    /// Deletes the queues of endpoints that the record does not know. One that cannot be deleted now stays in doubt, and is
+    /// deleted later.
+    pub(crate) async fn drop_lanes(&self, endpoints: &[InDoubt]) {
+        let mut gone = Vec::with_capacity(endpoints.len());
+        for doubt in endpoints {
+            let Some(endpoint) = &doubt.endpoint else { continue };
+            match self.operator.delete_endpoint(endpoint).await {
+                Ok(()) => gone.push(doubt.clone()),
+                Err(error) => tracing::warn!(
+                    endpoint = %endpoint,
+                    error = nuncio_runtime::lifecycle::chain(&error),
+                    "the queue of a deleted endpoint could not be deleted yet"
+                ),
+            }
         }
+        self.done(&gone).await;
     }
 }
 

@@ -20,7 +20,7 @@ pub struct AttemptFilter {
     pub endpoint: Option<EndpointId>,
     /// Those that began before.
     pub before: Option<UnixMillis>,
-    /// Those that began after.
+    /// Those that began then or later.
     pub after: Option<UnixMillis>,
 }
 
@@ -31,7 +31,7 @@ impl AttemptFilter {
             && self.status_code_class.is_none_or(|wanted| class == wanted)
             && (self.event_types.is_empty() || self.event_types.contains(&attempt.event_type))
             && self.before.is_none_or(|before| attempt.started_at < before)
-            && self.after.is_none_or(|after| attempt.started_at > after)
+            && self.after.is_none_or(|after| attempt.started_at >= after)
     }
 }
 
@@ -46,7 +46,7 @@ pub struct AttemptedFilter {
     pub channel: Option<Channel>,
     /// Those last attempted before.
     pub before: Option<UnixMillis>,
-    /// Those last attempted after.
+    /// Those last attempted then or later.
     pub after: Option<UnixMillis>,
 }
 
@@ -87,6 +87,6 @@ impl AttemptedFilter {
                 .as_ref()
                 .is_none_or(|channel| record.message.channels.contains(channel))
             && self.before.is_none_or(|before| last.started_at < before)
-            && self.after.is_none_or(|after| last.started_at > after)
+            && self.after.is_none_or(|after| last.started_at >= after)
     }
 }

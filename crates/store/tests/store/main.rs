@@ -7,6 +7,7 @@ mod configuration;
 mod directory;
 mod faults;
 mod idempotency;
+mod in_doubt;
 mod lists;
 mod losses;
 mod putting_back;

@@ -95,7 +95,7 @@ impl ListAttempts {
             channel: self.channel.clone(),
             endpoint: None,
             before: self.before.map(|Time(at)| at),
-            after: self.after.map(Time::exclusive),
+            after: self.after.map(|Time(at)| at),
         }
     }
 
@@ -267,7 +267,7 @@ async fn list_attempted_messages(
         event_types: query.event_types.unwrap_or_default(),
         channel: query.channel,
         before: query.before.map(|Time(at)| at),
-        after: query.after.map(Time::exclusive),
+        after: query.after.map(|Time(at)| at),
     };
     let scope = format!("attempted {} {} {filter:?}", app.id, endpoint.id);
     let request =

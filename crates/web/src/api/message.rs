@@ -84,7 +84,7 @@ async fn list(
         event_types: query.event_types.unwrap_or_default(),
         channel: query.channel,
         before: query.before.map(|Time(at)| at),
-        after: query.after.map(Time::exclusive),
+        after: query.after.map(|Time(at)| at),
         deliveries: Deliveries::None,
     };
     let scope = format!("messages {} {filter:?}", app.id);

@@ -193,13 +193,6 @@ pub(crate) fn yes() -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) UnixMillis);
 
-impl Time {
-    /// The bound that leaves out what is earlier, where bounds leave out what is at them.
-    pub(crate) fn exclusive(self) -> UnixMillis {
-        UnixMillis(self.0.0.saturating_sub(1))
-    }
-}
-
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use nuncio_domain::{App, AppId, Uid};
+use nuncio_domain::{App, AppId, Endpoint, Uid};
 use nuncio_producer::EndpointChange;
-use nuncio_store::{Page, PageRequest};
+use nuncio_store::{InDoubt, Page, PageRequest};
 
 use super::occasion::Occasion;
 use super::refusal::{Complaints, Noun, Outcome, Refusal};
@@ -249,14 +249,20 @@ impl UseCases {
     /// Deletes the app with that id or uid and everything that is its own.
     ///
     /// # Errors
-    /// When there is none, or its endpoints' queues cannot be deleted: asking again finishes the work.
+    /// When there is none, or the store is away. What is half done then is done to its end later.
     pub async fn delete_app(&self, id_or_uid: &str) -> Outcome<()> {
         let app = self.app(id_or_uid).await?;
         let endpoints = store(self.store.endpoints(&app.id).await)?;
+        let whole = [InDoubt::app(&app.id)];
+        let in_doubt = |endpoint: &Endpoint| InDoubt::endpoint(&app.id, &endpoint.id);
+        let lanes: Vec<_> = endpoints.iter().map(in_doubt).collect();
+        self.begin(&[&whole, lanes.as_slice()].concat()).await?;
         store(self.store.delete_app(&app.id).await)?;
+        nuncio_failpoints::hit!("api::app-gone");
+        self.done(&whole).await;
         self.forget_app(&app.id).await;
+        self.drop_lanes(&lanes).await;
         for endpoint in &endpoints {
-            self.drop_lane(&endpoint.id).await;
             self.tell(&app, endpoint, EndpointChange::Deleted).await;
         }
         Ok(())

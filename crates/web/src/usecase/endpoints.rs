@@ -12,7 +12,7 @@ use nuncio_domain::{
 use nuncio_egress::{EndpointUrl, UrlRules, endpoint_headers};
 use nuncio_producer::{EndpointChange, Operator};
 use nuncio_signing::Secret;
-use nuncio_store::{Page, PageRequest};
+use nuncio_store::{InDoubt, Page, PageRequest};
 use secrecy::SecretString;
 
 use super::apps::Upserted;
@@ -178,18 +178,21 @@ impl UseCases {
         let mut endpoint = Endpoint::blank(app.id.clone(), id, now);
         checked.apply(&mut endpoint, now);
         let secret = checked.secret.unwrap_or_else(|| new_secret(&occasion.dice));
+        let doubts = [InDoubt::endpoint(&app.id, &endpoint.id)];
+        self.begin(&doubts).await?;
         self.declare_lane(&endpoint.id).await?;
         nuncio_failpoints::hit!("api::lane-declared");
         let text = SecretString::from(secret.expose().as_str());
         let created = self.store.create_endpoint(&endpoint, &text).await;
         if let Err(refusal) = store(created) {
-            // The call, or one before it, may have had its effect: a lane too many is harmless, one too few is not.
+            // The call, or one before it, may have had its effect: it then stays in doubt.
             if !matches!(refusal, Refusal::Unavailable { .. }) && !occasion.again {
-                self.drop_lane(&endpoint.id).await;
+                self.drop_lanes(&doubts).await;
             }
             return Err(refusal);
         }
         nuncio_failpoints::hit!("api::endpoint-kept");
+        self.done(&doubts).await;
         self.tell(app, &endpoint, EndpointChange::Created).await;
         if endpoint.is_disabled() {
             self.tell(app, &endpoint, EndpointChange::Disabled).await;
@@ -266,35 +269,18 @@ impl UseCases {
         Ok(after)
     }
 
-    /// Deletes the endpoint with that id or uid, then its queue: what waits in it ends as deleted. Asked again after a
-    /// crash between the two, it deletes the queue that is left.
+    /// Deletes the endpoint with that id or uid, then its queue: what waits in it ends as deleted.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or the store is away.
     pub async fn delete_endpoint(&self, app: &App, id_or_uid: &str) -> Outcome<()> {
-        let endpoint = match self.endpoint(app, id_or_uid).await {
-            Err(Refusal::NotFound(noun)) => {
-                self.drop_left_lane(app, id_or_uid).await?;
-                return Err(Refusal::NotFound(noun));
-            }
-            found => found?,
-        };
+        let endpoint = self.endpoint(app, id_or_uid).await?;
+        let doubts = [InDoubt::endpoint(&app.id, &endpoint.id)];
+        self.begin(&doubts).await?;
         store(self.store.delete_endpoint(&app.id, &endpoint.id).await)?;
         nuncio_failpoints::hit!("api::endpoint-gone");
-        self.drop_lane(&endpoint.id).await;
+        self.drop_lanes(&doubts).await;
         self.tell(app, &endpoint, EndpointChange::Deleted).await;
-        Ok(())
-    }
-
-    /// Deletes the queue of an endpoint whose deletion was begun by a process that died before it came to the queue.
-    async fn drop_left_lane(&self, app: &App, id: &str) -> Outcome<()> {
-        let Ok(id) = EndpointId::parse(id) else {
-            return Ok(());
-        };
-        // An endpoint of another app is none of this caller's: its queue stays.
-        if store(self.directory.endpoint_fresh(&app.id, &id).await)?.is_none() {
-            self.drop_lane(&id).await;
-        }
         Ok(())
     }
 

@@ -278,7 +278,7 @@ impl UseCases {
             });
         }
         let filter = MessageFilter {
-            after: Some(UnixMillis(since.0.saturating_sub(1))),
+            after: Some(since),
             before: until,
             deliveries: Deliveries::Of(endpoint.id),
             ..MessageFilter::default()

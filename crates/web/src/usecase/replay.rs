@@ -174,10 +174,10 @@ impl UseCases {
     async fn carry_on(&self, replay: &mut NotedReplay) -> Outcome<Ended> {
         let app = self.app(replay.task.app.as_str()).await?;
         let endpoint = self.endpoint(&app, replay.task.endpoint.as_str()).await?;
-        // The store's bounds are exclusive, a caller's are not.
         let filter = MessageFilter {
-            after: Some(UnixMillis(replay.task.since.0.saturating_sub(1))),
-            before: Some(UnixMillis(replay.task.until.0.saturating_add(1))),
+            after: Some(replay.task.since),
+            // That bound is exclusive, a caller's is not.
+            before: Some(replay.task.until.plus(Duration::from_millis(1))),
             deliveries: Deliveries::Of(endpoint.id.clone()),
             ..MessageFilter::default()
         };
