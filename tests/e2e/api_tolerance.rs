@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what only tests call fails as they do")]
 
-use e2e::{ApiClient, Deployment, Nuncio};
+use std::time::Duration;
+
+use e2e::{Answer, ApiClient, Deployment, LONG, Nuncio, Receiver, eventually};
 use http::{Method, StatusCode};
 use nuncio_runtime::Clock;
 use serde_json::{Value, json};
@@ -157,4 +159,117 @@ async fn pages_of_any_origin_may_call_the_api_and_see_no_other_page() {
     let page = origin(http.get(url("/console/sign-in"))).send().await.unwrap();
     assert!(!page.headers().contains_key("access-control-allow-origin"));
     assert!(api.read("/api/v1/app").await.is_ok());
+}
+
+#[tokio::test]
+async fn what_svix_refuses_is_refused_and_what_it_takes_is_taken() {
+    let (_deployment, _nuncio, api) = started().await;
+    let app = api.create_app("Acme").await.unwrap();
+    let endpoint = api.create_endpoint(&app, "https://example.com/").await.unwrap();
+    let messages = format!("/api/v1/app/{app}/msg");
+    let message = |more: Value| {
+        let mut message = json!({ "eventType": "a.b", "payload": {} });
+        message
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        message
+    };
+    for (method, path, body, expected) in [
+        (
+            Method::POST,
+            messages.as_str(),
+            message(json!({ "tags": ["a"] })),
+            StatusCode::ACCEPTED,
+        ),
+        (
+            Method::POST,
+            &messages,
+            message(json!({ "tags": "a" })),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            Method::POST,
+            &messages,
+            message(json!({ "tags": [1] })),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            Method::PUT,
+            "/api/v1/event-type/bad%20name",
+            json!({ "description": "d" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+    ] {
+        assert_eq!(status(&api, method, path, &body).await, expected, "{path} {body}");
+    }
+    let made = api.post(&messages, &message(json!({}))).await.unwrap();
+    for absent in ["tags", "deliverAt", "eventId", "channels"] {
+        assert_eq!(made.get(absent), Some(&Value::Null), "{absent}");
+    }
+    for path in [
+        format!("/api/v1/app/{app}/attempt/endpoint/{endpoint}?status=4"),
+        format!("/api/v1/app/{app}/endpoint/{endpoint}/msg?status=4"),
+    ] {
+        let canceled = api.read(&path).await.unwrap();
+        assert_eq!(
+            (&canceled["data"], &canceled["done"]),
+            (&json!([]), &json!(true)),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_example_that_was_asked_for_is_sent() {
+    let (_deployment, _nuncio, api) = started().await;
+    let app = api.create_app("Acme").await.unwrap();
+    let endpoint = api.create_endpoint(&app, "https://example.com/").await.unwrap();
+    let kind = json!({
+        "name": "with.examples", "description": "d",
+        "schemas": { "1": { "type": "object", "examples": [{ "n": 0 }, { "n": 1 }] } },
+    });
+    api.post("/api/v1/event-type", &kind).await.unwrap();
+    let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/send-example");
+    for (index, n) in [(Value::Null, 0), (json!(0), 0), (json!(1), 1)] {
+        let asked = json!({ "eventType": "with.examples", "exampleIndex": index });
+        let sent = api.post(&path, &asked).await.unwrap();
+        assert_eq!(sent["payload"], json!({ "n": n }), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_are_listed_by_their_timestamps_however_long_they_took() {
+    const MESSAGES: usize = 12;
+    let deployment = Deployment::shared().await.unwrap();
+    let nuncio = deployment.start("all").await.unwrap();
+    let api = nuncio.client().await.unwrap();
+    let receiver = Receiver::start().await.unwrap();
+    let app = api.create_app("Acme").await.unwrap();
+    let endpoint = api.create_endpoint(&app, &receiver.url("/a")).await.unwrap();
+    // An endpoint that is known to answer has several deliveries under way, and later ones end first.
+    receiver.answer_with("/a", |nth, _| {
+        let slow = if nth > MESSAGES && nth % 3 == 0 { 300 } else { 0 };
+        Answer::ok().after(Duration::from_millis(slow))
+    });
+    for round in 0..2 {
+        for n in 0..MESSAGES {
+            api.create_message(&app, "a.b", &json!({ "n": n })).await.unwrap();
+        }
+        receiver.wait_for("/a", MESSAGES * (round + 1), LONG).await;
+    }
+    let list = format!("/api/v1/app/{app}/attempt/endpoint/{endpoint}?limit=50");
+    let attempts = eventually("all attempts are listed", LONG, async || {
+        let page = api.read(&list).await.ok()?;
+        let attempts = page["data"].as_array()?.clone();
+        (attempts.len() == 2 * MESSAGES).then_some(attempts)
+    })
+    .await;
+    let began = |attempt: &Value| attempt["timestamp"].as_str().unwrap().to_owned();
+    let times: Vec<_> = attempts.iter().map(began).collect();
+    assert!(times.is_sorted_by(|a, b| a >= b), "newest first: {times:?}");
+    let since = api.read(&format!("{list}&after={}", times[5])).await.unwrap();
+    let since = since["data"].as_array().unwrap();
+    let count = times.iter().filter(|time| **time >= times[5]).count();
+    assert_eq!(since[..], attempts[..count]);
 }

@@ -12,6 +12,16 @@ use crate::{
 const ELSEWHERE: &str = "https://evil.example";
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_bare_address_leads_to_the_console() {
+    let stage = Stage::set(&[]).await;
+    let opened = reqwest::get(stage.nuncio.api_url()).await.expect("an answer");
+    assert_eq!(
+        (opened.status(), opened.url().path()),
+        (StatusCode::OK, "/console/sign-in")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_sites_page_neither_opens_a_session_nor_uses_one() {
     let stage = Stage::set(&[]).await;
     let base = stage.nuncio.api_url();

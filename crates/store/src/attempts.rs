@@ -4,6 +4,7 @@
 
 mod filter;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use nuncio_domain::{
@@ -14,7 +15,7 @@ use nuncio_wire::record::{AttemptPosition, AttemptRecord, DeliveryRecord, Messag
 use crate::claim::by_app;
 use crate::link::Lane;
 use crate::messages::{Deliveries, StoredMessage};
-use crate::page::{Gathered, Page, PageRequest, Position};
+use crate::page::{Gathered, Order, Page, PageRequest, Position};
 use crate::store::read;
 use crate::stream::{StreamId, Walk};
 use crate::{Store, StoreError};
@@ -67,11 +68,12 @@ impl Store {
                         .as_ref()
                         .is_none_or(|members| members.contains(&stored.attempt.message_id));
                 if !page.offer(position, matches.then_some(stored)) {
-                    return Ok(page.finish(request, true, place_position));
+                    return Ok(by_beginning(page.finish(request, true, place_position), request));
                 }
             }
         }
-        Ok(page.finish(request, walk.has_more(), place_position))
+        let page = page.finish(request, walk.has_more(), place_position);
+        Ok(by_beginning(page, request))
     }
 
     /// A page of a message's attempts, to all endpoints.
@@ -116,11 +118,11 @@ impl Store {
             for (place, stored) in places.iter().zip(self.attempts_at(app, places).await?) {
                 let matching = stored.filter(|stored| filter.matches(&stored.attempt));
                 if !page.offer(place.clone(), matching) {
-                    return Ok(page.finish(request, true, place_position));
+                    return Ok(by_beginning(page.finish(request, true, place_position), request));
                 }
             }
         }
-        Ok(page.finish(request, false, place_position))
+        Ok(by_beginning(page.finish(request, false, place_position), request))
     }
 
     /// One attempt of a message.
@@ -393,6 +395,17 @@ fn stream_id(position: AttemptPosition) -> StreamId {
         ms: u64::try_from(position.ms).unwrap_or(0),
         sequence: position.sequence,
     }
+}
+
+/// The page in the order in which its attempts began. They are kept, and pages are cut, in that in which they ended.
+fn by_beginning(mut page: Page<StoredAttempt>, request: &PageRequest) -> Page<StoredAttempt> {
+    match request.order {
+        Order::NewestFirst => page
+            .items
+            .sort_by_key(|stored| Reverse(stored.attempt.started_at)),
+        Order::OldestFirst => page.items.sort_by_key(|stored| stored.attempt.started_at),
+    }
+    page
 }
 
 fn positions(record: &MessageRecord, only: Option<&EndpointId>) -> Vec<Place> {

@@ -87,15 +87,27 @@ pub struct Page<T> {
     pub next: Option<Position>,
     /// Where the page before ends ([`Start::Before`]); none when this page is the first.
     pub previous: Option<Position>,
+    /// Where this page begins, whether or not anything lies before; none where nothing was looked at.
+    pub begins: Option<Position>,
+    /// Where this page ends, whether or not anything follows; none where nothing was looked at.
+    pub ends: Option<Position>,
 }
 
 impl<T> Page<T> {
     /// The same page with other items.
-    pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
+    pub fn map<U>(mut self, f: impl FnMut(T) -> U) -> Page<U> {
+        let items = std::mem::take(&mut self.items);
+        self.with(items.into_iter().map(f).collect())
+    }
+
+    /// The same page with these items.
+    pub fn with<U>(self, items: Vec<U>) -> Page<U> {
         Page {
-            items: self.items.into_iter().map(f).collect(),
+            items,
             next: self.next,
             previous: self.previous,
+            begins: self.begins,
+            ends: self.ends,
         }
     }
 
@@ -108,25 +120,30 @@ impl<T> Page<T> {
         last: Option<Position>,
         more: bool,
     ) -> Self {
-        match &request.start {
-            Start::Before(anchor) => {
-                items.reverse();
-                Self {
-                    items,
-                    next: Some(first.unwrap_or_else(|| anchor.clone())),
-                    previous: if more { last } else { None },
-                }
-            }
-            start => Self {
+        let backwards = matches!(request.start, Start::Before(_));
+        let anchor = request.anchor();
+        let further = last.clone().filter(|_| more);
+        let (first, last) = (
+            first.or_else(|| anchor.cloned()),
+            last.or_else(|| anchor.cloned()),
+        );
+        if backwards {
+            items.reverse();
+            Self {
                 items,
-                next: if more { last } else { None },
-                previous: match start {
-                    Start::Beginning => None,
-                    Start::After(anchor) | Start::Before(anchor) => {
-                        Some(first.unwrap_or_else(|| anchor.clone()))
-                    }
-                },
-            },
+                next: first.clone(),
+                previous: further,
+                begins: last,
+                ends: first,
+            }
+        } else {
+            Self {
+                items,
+                next: further,
+                previous: first.clone().filter(|_| anchor.is_some()),
+                begins: first,
+                ends: last,
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::response::Redirect;
 use axum::routing::{get, post};
 
 use crate::page::Web;
@@ -43,6 +44,8 @@ fn notice(code: &str) -> Option<&'static str> {
 /// All pages of the console.
 pub(crate) fn routes() -> Router<Arc<Web>> {
     Router::new()
+        // Whoever opens the server's bare address is most likely its operator.
+        .route("/", get(async || Redirect::to("/console")))
         .route("/console", get(sign_in::enter))
         .route("/console/sign-in", get(sign_in::ask).post(sign_in::sign_in))
         .route("/console/leave", post(sign_in::leave))

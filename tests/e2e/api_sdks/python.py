@@ -298,7 +298,7 @@ def main():
     # Expunged.
     api.message.expunge_content(uid, sent.id)
     assert api.message.get(uid, sent.id, MessageGetOptions(with_content=True)).payload == {"expired": True}
-    refused(409, lambda: api.message_attempt.resend(uid, sent.id, "two"))
+    refused(400, lambda: api.message_attempt.resend(uid, sent.id, "two"))
     api.message_attempt.expunge_content(uid, sent.id, attempt.id)
     assert api.message_attempt.get(uid, sent.id, attempt.id).response != "thanks"
 

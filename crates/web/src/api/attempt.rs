@@ -6,9 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use nuncio_domain::{App, AttemptStatus, Channel, EventTypeName};
-use nuncio_store::{
-    AttemptFilter, AttemptedFilter, DeliveryOutlook, Order, Page, PageRequest, StoredAttempt,
-};
+use nuncio_store::{AttemptFilter, AttemptedFilter, Order, Page, PageRequest, StoredAttempt};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -49,8 +47,9 @@ struct ListAttempts {
     #[serde(default, deserialize_with = "iterator")]
     #[param(value_type = String, required = false, pattern = "^-?[a-zA-Z0-9_-]*$")]
     iterator: Option<String>,
-    /// Only attempts that ended so: 0 success, 2 fail. An attempt is listed once it has ended, so 1 and 3 find none.
-    #[param(value_type = u16, required = false, minimum = 0, maximum = 3)]
+    /// Only attempts that ended so: 0 success, 2 fail. An attempt is listed once it has ended, so 1 and 3 find none, and
+    /// none is canceled (4).
+    #[param(value_type = u16, required = false, minimum = 0, maximum = 4)]
     status: Option<MessageStatus>,
     /// Only attempts whose response had a status of this class: 100, 200, 300, 400, 500; 0 where no response came.
     #[param(schema_with = status_code_class_schema, required = false)]
@@ -99,9 +98,10 @@ impl ListAttempts {
         }
     }
 
-    /// Whether nothing can be found: attempts are neither pending nor sending, and messages have no tags.
+    /// Whether nothing can be found: attempts have succeeded or failed, and messages have no tags.
     fn finds_nothing(&self) -> bool {
-        self.tag.is_some() || matches!(self.status, Some(MessageStatus::Pending | MessageStatus::Sending))
+        let ended = |status| matches!(status, MessageStatus::Success | MessageStatus::Fail);
+        self.tag.is_some() || self.status.is_some_and(|status| !ended(status))
     }
 
     fn request(&self, api: &Api, scope: &str) -> Answer<PageRequest> {
@@ -223,8 +223,8 @@ struct ListAttempted {
     #[serde(default, deserialize_with = "name")]
     #[param(value_type = String, required = false, min_length = 1, max_length = 256, pattern = "^[a-zA-Z0-9_.-]+$")]
     channel: Option<Channel>,
-    /// Only messages whose delivery stands so: 0 success, 1 or 3 still to be tried, 2 fail.
-    #[param(value_type = u16, required = false, minimum = 0, maximum = 3)]
+    /// Only messages whose delivery stands so: 0 success, 1 or 3 still to be tried, 2 fail; none is canceled (4).
+    #[param(value_type = u16, required = false, minimum = 0, maximum = 4)]
     status: Option<MessageStatus>,
     /// Only messages last tried before.
     #[param(value_type = String, format = DateTime, required = false)]
@@ -259,11 +259,7 @@ async fn list_attempted_messages(
 ) -> Answer<Json<ListResponse<EndpointMessageOut>>> {
     let endpoint = api.use_cases.endpoint(&app, &at.endpoint_id).await?;
     let filter = AttemptedFilter {
-        status: query.status.map(|status| match status {
-            MessageStatus::Success => DeliveryOutlook::Succeeded,
-            MessageStatus::Pending | MessageStatus::Sending => DeliveryOutlook::Waiting,
-            MessageStatus::Fail => DeliveryOutlook::Failed,
-        }),
+        status: query.status.and_then(MessageStatus::outlook),
         event_types: query.event_types.unwrap_or_default(),
         channel: query.channel,
         before: query.before.map(|Time(at)| at),
@@ -273,7 +269,7 @@ async fn list_attempted_messages(
     let request =
         api.iterators
             .request(query.limit, query.iterator.as_deref(), Order::NewestFirst, &scope)?;
-    if query.tag.is_some() {
+    if query.tag.is_some() || query.status == Some(MessageStatus::Canceled) {
         return Ok(Json(ListResponse::empty()));
     }
     let mut page = api
@@ -286,11 +282,7 @@ async fn list_attempted_messages(
         .map(|stored| crate::usecase::history::state_at(stored, &endpoint.id))
         .collect();
     let shown = super::message::show(&api, &app, messages, query.with_content).await?;
-    let page = Page {
-        items: shown.into_iter().zip(states).collect(),
-        next: page.next,
-        previous: page.previous,
-    };
+    let page = page.with(shown.into_iter().zip(states).collect());
     let show = |(message, state)| EndpointMessageOut::new(message, state);
     Ok(Json(api.iterators.page(&request, page, &scope, show)))
 }

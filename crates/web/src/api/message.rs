@@ -97,14 +97,12 @@ async fn list(
     let mut page = api.use_cases.list_messages(&app, &filter, &request).await?;
     let messages = std::mem::take(&mut page.items);
     let shown = show(&api, &app, messages, query.with_content).await?;
-    let page = nuncio_store::Page {
-        items: shown,
-        next: page.next,
-        previous: page.previous,
-    };
-    Ok(Json(
-        api.iterators.page(&request, page, &scope, |message| message),
-    ))
+    Ok(Json(api.iterators.page(
+        &request,
+        page.with(shown),
+        &scope,
+        |message| message,
+    )))
 }
 
 /// Messages as they are shown.

@@ -29,10 +29,12 @@ const ITERATOR_BYTES_MAX: usize = 1_024;
 pub(crate) struct ListResponse<T> {
     /// The items.
     pub data: Vec<T>,
-    /// Give this as `iterator` to get the page after this one; null when this page is empty.
+    /// Give this as `iterator` to get the page after this one, which is empty where nothing follows yet; null when this
+    /// page is empty.
     #[schema(required = true)]
     pub iterator: Option<String>,
-    /// Give this as `iterator` to get the page before this one; null when this page is empty.
+    /// Give this as `iterator` to get the page before this one, which is empty where nothing lies before yet; null when
+    /// this page is empty.
     #[schema(required = true)]
     pub prev_iterator: Option<String>,
     /// Whether there is nothing further in this direction.
@@ -153,8 +155,8 @@ impl Iterators {
             Start::Beginning | Start::After(_) => page.next.is_none(),
         };
         ListResponse {
-            iterator: seal(Direction::Forward, page.next.as_ref()),
-            prev_iterator: seal(Direction::Backward, page.previous.as_ref()),
+            iterator: seal(Direction::Forward, page.ends.as_ref()),
+            prev_iterator: seal(Direction::Backward, page.begins.as_ref()),
             done,
             data: page.items.into_iter().map(show).collect(),
         }
@@ -246,13 +248,14 @@ mod tests {
             };
             let page = Page {
                 items: vec![1],
-                next: next.clone(),
-                previous: previous.clone(),
+                next,
+                previous,
+                begins: position(),
+                ends: position(),
             };
             let shown = ours.page(&request, page, "scope", |item| item + 1);
             assert_eq!((shown.data, shown.done), (vec![2], done), "{request:?}");
-            assert_eq!(shown.iterator.is_some(), next.is_some());
-            assert_eq!(shown.prev_iterator.is_some(), previous.is_some());
+            assert!(shown.iterator.is_some() && shown.prev_iterator.is_some());
         }
     }
 }

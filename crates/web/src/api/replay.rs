@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::auth::{InApp, Resend};
-use super::body::Body;
+use super::body::{Body, Whole};
 use super::message::body::{MessageOut, Shown};
 use super::path::{At, DeliveryAt, EndpointAt};
 use super::query::Time;
@@ -171,6 +171,10 @@ struct EventExampleIn {
         example = "user.signup"
     )]
     event_type: String,
+    /// Which of the examples that the type's schema gives, from 0.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>, minimum = 0, default = 0)]
+    example_index: Option<Whole>,
 }
 
 /// Send an example of an event type to an endpoint, made from the type's schema.
@@ -186,9 +190,11 @@ async fn send_example(
     occasion: Occasion,
     Body(body): Body<EventExampleIn>,
 ) -> Answer<Json<MessageOut>> {
+    let nth = body.example_index.map_or(0, |Whole(nth)| nth);
+    let nth = usize::try_from(nth).unwrap_or(usize::MAX);
     let accepted = api
         .use_cases
-        .send_example(&app, &at.endpoint_id, &body.event_type, &occasion)
+        .send_example(&app, &at.endpoint_id, &body.event_type, nth, &occasion)
         .await?;
     let payload = Shown::Kept(Some(accepted.payload));
     Ok(Json(MessageOut::new(accepted.message, payload)))

@@ -41,7 +41,7 @@ impl From<EventType> for Entry {
         let text = |value: &serde_json::Value| serde_json::to_string_pretty(value).unwrap_or_default();
         Self {
             schema: schema.map(text),
-            example: schema.map(|schema| pretty(&example_text(schema))),
+            example: schema.map(|schema| pretty(&example_text(schema, 0))),
             name: known.name.to_string(),
             description: known.description,
             group: known.group_name,

@@ -295,7 +295,7 @@ pub(super) async fn test(
     let use_cases = &web.api.use_cases;
     let occasion = use_cases.occasion();
     let sent = use_cases
-        .send_example(&visitor.app, &at.endpoint_id, kind, &occasion)
+        .send_example(&visitor.app, &at.endpoint_id, kind, 0, &occasion)
         .await?;
     let id = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?.id;
     Ok(go(&format!("/portal/endpoints/{id}?test={}", sent.message.id)))

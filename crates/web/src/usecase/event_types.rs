@@ -157,10 +157,10 @@ impl UseCases {
         name: &str,
         draft: EventTypeDraft,
     ) -> Outcome<Upserted<EventType>> {
-        let name = parse_name(name)?;
         let mut complaints = Complaints::new();
+        let name = complaints.keep("name", "value_error", name.parse::<EventTypeName>());
         check_draft(&mut complaints, &draft);
-        complaints.or(Some(()))?;
+        let name = complaints.or(name)?;
         if store(self.store.event_type(&name).await)?.is_none() {
             return self
                 .insert_event_type(name, &draft, self.now())

@@ -22,7 +22,7 @@ const DEPTH_MAX: usize = 16;
 const ROUNDS_MAX: usize = 8;
 
 impl UseCases {
-    /// Sends an example of that event type to one endpoint.
+    /// Sends an example of that event type to one endpoint: the `nth` of those that its schema gives, from 0.
     ///
     /// # Errors
     /// When there is no such endpoint, it is disabled, or the name is none.
@@ -31,6 +31,7 @@ impl UseCases {
         app: &App,
         endpoint: &str,
         event_type: &str,
+        nth: usize,
         occasion: &Occasion,
     ) -> Outcome<Accepted> {
         let endpoint = self.endpoint(app, endpoint).await?;
@@ -41,7 +42,7 @@ impl UseCases {
         let known = store(self.store.event_type(&event_type).await)?;
         let schema = known.as_ref().and_then(|known| known.schemas.as_ref());
         let example = match schema.and_then(newest) {
-            Some(schema) => example_text(schema),
+            Some(schema) => example_text(schema, nth),
             None if event_type.as_str() == PING => json!({"success": true}).to_string(),
             None => json!({"type": event_type.as_str(), "example": true}).to_string(),
         };
@@ -94,8 +95,8 @@ impl UseCases {
 }
 
 /// The example as text, its keys in the order in which the schema requires them: that is how publishers write them.
-pub(crate) fn example_text(schema: &Value) -> String {
-    let Value::Object(mut example) = example_of(schema) else {
+pub(crate) fn example_text(schema: &Value, nth: usize) -> String {
+    let Value::Object(mut example) = example_of(schema, nth) else {
         return Value::Null.to_string();
     };
     let required = schema.get("required").and_then(Value::as_array);
@@ -108,9 +109,11 @@ pub(crate) fn example_text(schema: &Value) -> String {
     format!("{{{}}}", pairs.join(","))
 }
 
-/// An example of what fits the schema: the one that it gives, or one that is made up. Always an object.
-fn example_of(schema: &Value) -> Value {
-    let example = made_up(schema, 0);
+/// An example of what fits the schema: the `nth` that it gives, its first one where it gives fewer, or one that is made up.
+/// Always an object.
+fn example_of(schema: &Value, nth: usize) -> Value {
+    let given = schema.get("examples").and_then(|examples| examples.get(nth));
+    let example = given.cloned().unwrap_or_else(|| made_up(schema, 0));
     if example.is_object() {
         example
     } else {
@@ -213,7 +216,7 @@ mod tests {
             (json!({}), json!({"example": null})),
         ];
         for (schema, example) in cases {
-            assert_eq!(example_of(&schema), example, "{schema}");
+            assert_eq!(example_of(&schema, 0), example, "{schema}");
         }
     }
 
@@ -223,7 +226,18 @@ mod tests {
             "required": ["type", "absent", "id"],
             "examples": [{"a \" b": [1], "id": "<x>", "type": "t"}],
         });
-        assert_eq!(example_text(&schema), r#"{"type":"t","id":"<x>","a \" b":[1]}"#);
+        assert_eq!(
+            example_text(&schema, 0),
+            r#"{"type":"t","id":"<x>","a \" b":[1]}"#
+        );
+    }
+
+    #[test]
+    fn of_several_examples_one_may_be_chosen() {
+        let schema = json!({"examples": [{"a": 1}, {"a": 2}]});
+        for (nth, a) in [(0, 1), (1, 2), (2, 1)] {
+            assert_eq!(example_of(&schema, nth), json!({"a": a}), "{nth}");
+        }
     }
 
     #[test]
@@ -232,6 +246,6 @@ mod tests {
         for _ in 0..100 {
             schema = json!({"type": "object", "properties": {"a": schema}});
         }
-        assert!(example_of(&schema).to_string().len() < 1_000);
+        assert!(example_of(&schema, 0).to_string().len() < 1_000);
     }
 }

@@ -145,6 +145,8 @@ pub(crate) fn cut<T>(mut all: Vec<T>, request: &PageRequest, mark: impl Fn(&T) -
     Page {
         next,
         previous,
+        begins: position(from),
+        ends: to.checked_sub(1).and_then(position),
         items: all.drain(from..to).collect(),
     }
 }

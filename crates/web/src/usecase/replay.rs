@@ -264,8 +264,8 @@ impl UseCases {
     }
 
     pub(crate) async fn payload(&self, app: &App, message: &MessageId) -> Outcome<Vec<u8>> {
-        store(self.store.payload(&app.id, message).await)?.ok_or(Refusal::Conflict {
-            code: "payload_expired",
+        store(self.store.payload(&app.id, message).await)?.ok_or(Refusal::Impossible {
+            code: "missing_payload",
             detail: "the message's payload was deleted or is no longer kept".to_owned(),
         })
     }

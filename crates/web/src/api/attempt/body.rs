@@ -1,7 +1,7 @@
 //! Bodies of attempts and of deliveries as Svix shows them.
 
 use nuncio_domain::{AttemptStatus, DeliveryState, DeliveryStatus, Trigger, UnixMillis};
-use nuncio_store::StoredAttempt;
+use nuncio_store::{DeliveryOutlook, StoredAttempt};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
@@ -19,6 +19,8 @@ pub(crate) enum MessageStatus {
     Pending,
     Fail,
     Sending,
+    /// Asked for by some clients; nothing ever stands so.
+    Canceled,
 }
 
 impl MessageStatus {
@@ -32,6 +34,17 @@ impl MessageStatus {
             Self::Pending => "pending",
             Self::Fail => "fail",
             Self::Sending => "sending",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// The deliveries that stand so.
+    pub(crate) fn outlook(self) -> Option<DeliveryOutlook> {
+        match self {
+            Self::Success => Some(DeliveryOutlook::Succeeded),
+            Self::Pending | Self::Sending => Some(DeliveryOutlook::Waiting),
+            Self::Fail => Some(DeliveryOutlook::Failed),
+            Self::Canceled => None,
         }
     }
 
@@ -41,6 +54,7 @@ impl MessageStatus {
             1 => Self::Pending,
             2 => Self::Fail,
             3 => Self::Sending,
+            4 => Self::Canceled,
             _ => return None,
         })
     }
@@ -72,8 +86,9 @@ impl From<AttemptStatus> for MessageStatus {
 impl<'de> Deserialize<'de> for MessageStatus {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = u16::deserialize(deserializer)?;
-        Self::from_number(number)
-            .ok_or_else(|| D::Error::custom("expected 0 (success), 1 (pending), 2 (fail) or 3 (sending)"))
+        Self::from_number(number).ok_or_else(|| {
+            D::Error::custom("expected 0 (success), 1 (pending), 2 (fail), 3 (sending) or 4 (canceled)")
+        })
     }
 }
 

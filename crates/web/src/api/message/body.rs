@@ -54,6 +54,10 @@ pub(crate) struct MessageIn {
     /// Not supported: a message with it is refused.
     #[schema(ignore)]
     deliver_at: Option<String>,
+    /// Taken for the sake of other clients, and forgotten.
+    #[serde(rename = "tags")]
+    #[schema(ignore)]
+    _tags: Option<Vec<String>>,
 }
 
 /// A payload as text, to be sent as it is.
@@ -108,6 +112,12 @@ pub(crate) struct MessageOut {
     #[serde(with = "crate::api::time")]
     #[schema(value_type = String, format = DateTime)]
     pub(crate) timestamp: UnixMillis,
+    /// Always null: messages have none.
+    #[schema(required = true)]
+    pub(crate) tags: Option<Vec<String>>,
+    /// Always null: messages are sent at once.
+    #[schema(required = true)]
+    pub(crate) deliver_at: Option<String>,
 }
 
 /// A payload as it is shown.
@@ -142,6 +152,8 @@ impl MessageOut {
             channels: (!message.channels.is_empty())
                 .then(|| message.channels.iter().map(ToString::to_string).collect()),
             timestamp: message.created_at,
+            tags: None,
+            deliver_at: None,
         }
     }
 }

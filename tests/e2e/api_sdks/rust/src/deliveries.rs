@@ -201,7 +201,7 @@ impl Client {
         assert_eq!(got.payload, json!({ "expired": true }));
         let attempts = self.api.message_attempt();
         let resend = attempts.resend(self.id(), sent.id.clone(), "two".into(), None);
-        refused(409, resend).await?;
+        refused(400, resend).await?;
         let other = models::MessageIn::new("rust.bulk".into(), json!({ "secret": 1 }));
         let other = messages.create(self.id(), other, None).await?;
         let ids = set(&[&other.id, &sent.id, "nobody"]);
