@@ -79,10 +79,10 @@ units() {
     local unit copies
     command -v systemd-analyze >/dev/null || { echo 'no systemd-analyze here' && return 1; }
     copies=$(mktemp -d)
-    for unit in deploy/local/systemd/*.service; do
+    for unit in deploy/local/systemd/*.service deploy/local/systemd/*.timer; do
         sed 's#^ExecStart=/usr/local/bin/nuncio#ExecStart=/bin/true#' "$unit" >"$copies/${unit##*/}"
     done
-    systemd-analyze verify --man=no "$copies"/*.service
+    systemd-analyze verify --man=no "$copies"/*
     local status=$?
     rm -rf "$copies"
     return "$status"
