@@ -52,6 +52,7 @@ else
 			export NUNCIO_LISTEN=$(printf %q "$listen")
 			export NUNCIO_METRICS_LISTEN=$(printf %q "$metrics")
 			export NUNCIO_EGRESS_ALLOW=$(printf %q "${NUNCIO_EGRESS_ALLOW:-127.0.0.0/8}")
+			export PATH=$(printf %q "$state"):\$PATH
 		ENV
     )
     # shellcheck source=/dev/null
@@ -70,16 +71,16 @@ fi
 . "$state/env"
 cat <<END
 
-  API, portal   http://$NUNCIO_LISTEN
+  console       http://$NUNCIO_LISTEN/console
+  API           http://$NUNCIO_LISTEN/docs
   health        http://$NUNCIO_METRICS_LISTEN/readyz
   RabbitMQ      $NUNCIO_AMQP_URL
   Redis         $NUNCIO_REDIS_URL
   log           $state/nuncio.log
 
-  In another terminal:
+  In each terminal, for the settings of this Nuncio and the command \`nuncio\`:
     source $state/env
-    export TOKEN=\$($state/nuncio token)
-    curl -s -H "Authorization: Bearer \$TOKEN" http://$NUNCIO_LISTEN/api/v1/app/
 
-  make down stops it.
+  \`nuncio token\` prints what the console and the API ask for. Endpoints may be on 127.0.0.1, where \`nuncio listen\`
+  receives. README.md goes on from here, under "The first ten minutes"; \`make down\` stops it.
 END

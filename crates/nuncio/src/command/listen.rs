@@ -6,7 +6,7 @@
 
 mod delivery;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,11 @@ async fn serve(args: ListenArgs) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("failed to listen on {address}"))?;
-    output::note(&format!("listening on http://{}", listener.local_addr()?));
+    let bound = listener.local_addr()?;
+    output::note(&format!("listening on http://{bound}"));
+    if let Some(hint) = hint(bound) {
+        output::note(&hint);
+    }
     let life = Lifecycle::new();
     let listening = Arc::new(Listener {
         args,
@@ -108,6 +112,19 @@ async fn serve(args: ListenArgs) -> anyhow::Result<ExitCode> {
     // Deliveries in flight are answered or dropped within the deadline; either is a clean end for a receiver.
     life.run_until_stopped(STOP_DEADLINE).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a server needs to be told before it delivers to `address`, which it refuses by default: what runs here is seldom
+/// reached from elsewhere.
+fn hint(address: SocketAddr) -> Option<String> {
+    let network = match address.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_loopback() => "127.0.0.0/8",
+        IpAddr::V6(ip) if ip.is_loopback() => "::1/128",
+        _ => return None,
+    };
+    Some(format!(
+        "a Nuncio delivers here if it was started with NUNCIO_EGRESS_ALLOW={network} and without NUNCIO_HTTPS_ONLY=true"
+    ))
 }
 
 async fn receive(State(listener): State<Arc<Listener>>, request: Request<Body>) -> Response {
@@ -176,6 +193,27 @@ mod tests {
 
     fn answers(listener: &Listener) -> Vec<u16> {
         (0..1_000).map(|_| listener.answer(None).as_u16()).collect()
+    }
+
+    #[test]
+    fn only_an_address_that_is_refused_by_default_is_explained() {
+        for (address, network) in [
+            ("127.0.0.1:8072", Some("127.0.0.0/8")),
+            ("127.1.2.3:80", Some("127.0.0.0/8")),
+            ("[::1]:8072", Some("::1/128")),
+            ("[::ffff:127.0.0.1]:8072", Some("127.0.0.0/8")),
+            ("0.0.0.0:8072", None),
+            ("93.184.216.34:8072", None),
+        ] {
+            let found = hint(address.parse().unwrap());
+            assert_eq!(found.is_some(), network.is_some(), "{address}: {found:?}");
+            if let (Some(found), Some(network)) = (found, network) {
+                assert!(
+                    found.contains(&format!("NUNCIO_EGRESS_ALLOW={network} ")),
+                    "{found}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn judge(what: &'static str, objects: Vec<(String, Found)>) -> Vec<Finding> {
                 "amqp",
                 name,
                 reason,
-                "give the user configure, write and read on this namespace, as the README's table of permissions says",
+                "give the user configure, write and read on this namespace, as docs/self-hosting.md says",
             )),
             Found::Silent(waited) => findings.push(Finding::bad(
                 "amqp",
