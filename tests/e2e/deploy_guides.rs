@@ -4,9 +4,10 @@
 
 use std::process::Command;
 
-use e2e::{ApiClient, Deployment, Nuncio};
+use e2e::{ApiClient, Deployment, Nuncio, ports::free_address};
 use serde_json::{Value, json};
 
+const README: &str = include_str!("../../README.md");
 const TESSERAL: &str = include_str!("../../docs/tesseral.md");
 const MOVING: &str = include_str!("../../docs/moving-from-svix.md");
 const SELF_HOSTING: &str = include_str!("../../docs/self-hosting.md");
@@ -47,6 +48,33 @@ async fn the_commands_of_the_guides_do_what_they_say() {
     )
     .await;
     assert!(said.contains("nothing was changed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_ten_minutes_of_the_readme_end_with_a_delivery() {
+    let deployment = Deployment::shared().await.unwrap();
+    let nuncio = deployment.start("all").await.unwrap();
+    let [_, app, endpoint, look] = blocks(README, "## The first ten minutes")[..] else {
+        panic!("the section has other blocks than this test knows");
+    };
+    let receiver = free_address().to_string();
+    let endpoint = endpoint
+        .replace("127.0.0.1:8072", &receiver)
+        .replace("nuncio listen", &format!("nuncio listen --listen {receiver}"));
+    let publish = block(README, "## Publish");
+    let commands = format!(
+        r#"trap 'kill $(jobs -p) || true' EXIT
+        export TOKEN=$(nuncio token)
+        {app}{endpoint}{publish}
+        delivered() {{ api app/acme/attempt/endpoint/mine | jq '[.data[] | select(.responseStatusCode == 200)] | length'; }}
+        for _ in $(seq 300); do [[ $(delivered) != 2 ]] || break; sleep 0.2; done
+        {look}"#
+    );
+    let said = run(&deployment, &nuncio, &commands).await;
+    let portal = format!("{}/portal#", nuncio.api_url());
+    assert!(said.contains(&portal), "{said}");
+    assert_eq!(said.matches("(verified)").count(), 2, "{said}");
+    assert_eq!(said.matches("\"responseStatusCode\": 200").count(), 2, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,9 +156,15 @@ fn the_guides_speak_of_the_version_that_this_is() {
 
 /// The first block of commands under `heading`.
 fn block(guide: &str, heading: &str) -> String {
-    let section = guide.split_once(&format!("{heading}\n")).unwrap().1;
-    let commands = section.split_once("```sh\n").unwrap().1;
-    commands.split_once("```").unwrap().0.to_owned()
+    blocks(guide, heading)[0].to_owned()
+}
+
+/// The blocks of commands under `heading`.
+fn blocks<'guide>(guide: &'guide str, heading: &str) -> Vec<&'guide str> {
+    let (_, behind) = guide.split_once(&format!("{heading}\n")).unwrap();
+    let section = behind.split("\n## ").next().unwrap();
+    let commands = section.split("```sh\n").skip(1);
+    commands.map(|text| text.split_once("```").unwrap().0).collect()
 }
 
 /// What `commands` print, with the pipeline where the guide has it.
@@ -149,6 +183,7 @@ async fn run(deployment: &Deployment, nuncio: &Nuncio, commands: &str) -> String
     ] {
         command.env(key, deployment.setting(key));
     }
+    command.env("NUNCIO_LISTEN", nuncio.api_url().replace("http://", ""));
     let path = std::env::var("PATH").unwrap();
     command.env("PATH", format!("{}:{path}", here.path().display()));
     let output = tokio::task::spawn_blocking(move || command.output().unwrap())
