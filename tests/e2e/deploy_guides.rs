@@ -63,12 +63,12 @@ async fn the_first_ten_minutes_of_the_readme_end_with_a_delivery() {
         .replace("nuncio listen", &format!("nuncio listen --listen {receiver}"));
     let publish = block(README, "## Publish");
     let commands = format!(
-        r#"trap 'kill $(jobs -p) || true' EXIT
+        "trap 'kill $(jobs -p) || true' EXIT
         export TOKEN=$(nuncio token)
         {app}{endpoint}{publish}
         delivered() {{ api app/acme/attempt/endpoint/mine | jq '[.data[] | select(.responseStatusCode == 200)] | length'; }}
         for _ in $(seq 300); do [[ $(delivered) != 2 ]] || break; sleep 0.2; done
-        {look}"#
+        {look}"
     );
     let said = run(&deployment, &nuncio, &commands).await;
     let portal = format!("{}/portal#", nuncio.api_url());
