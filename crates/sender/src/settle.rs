@@ -124,6 +124,7 @@ impl Work<'_> {
         let told = change(verdict, attempt.number).map(|change| (change, attempt.clone()));
         let record = Record {
             app_id: self.envelope.app_id.clone(),
+            published_at: self.envelope.created_at,
             health: self.streak.note(&attempt),
             attempt,
             state,

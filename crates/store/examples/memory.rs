@@ -272,6 +272,7 @@ fn record(message: &Message, endpoint: &Endpoint, number: u16, status: u16) -> R
     };
     Record {
         app_id: message.app_id.clone(),
+        published_at: message.created_at,
         attempt: Attempt {
             id: AttemptId::generate(started_at, &mut rand::rng()),
             message_id: message.id.clone(),

@@ -62,6 +62,8 @@ pub enum Health {
 pub struct Record {
     /// The app.
     pub app_id: AppId,
+    /// When the message was published.
+    pub published_at: UnixMillis,
     /// The attempt.
     pub attempt: Attempt,
     /// How the delivery stands.

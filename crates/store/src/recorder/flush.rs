@@ -38,6 +38,8 @@ struct News<'a> {
     at: usize,
     app: &'a AppId,
     delivery: DeliveryId,
+    /// When the message was published.
+    published_at: UnixMillis,
     state: &'a DeliveryState,
     attempt: Option<&'a Attempt>,
 }
@@ -173,21 +175,18 @@ impl Flusher {
         cmd.arg(self.store.config().attempts_per_endpoint_max);
         for News {
             delivery,
+            published_at,
             state,
             attempt,
             ..
         } in news
         {
-            let published = delivery.message.made_at();
-            let published = published
-                .or(attempt.map(|attempt| attempt.started_at))
-                .unwrap_or_default();
             cmd.arg(delivery.message.as_str()).arg(delivery.endpoint.as_str());
             cmd.arg(state.series.0)
                 .arg(state.attempt.map_or(0, |number| number.number()));
-            cmd.arg(letter(state)).arg(due(state, published));
+            cmd.arg(letter(state)).arg(due(state, *published_at));
             cmd.arg(attempt.map_or_else(String::new, |attempt| AttemptRecord::new(attempt).to_json()));
-            cmd.arg(published.0)
+            cmd.arg(published_at.0)
                 .arg(attempt.map_or("", |attempt| attempt.event_type.as_str()));
         }
         cmd
@@ -246,6 +245,7 @@ fn news(item: &Item, at: usize) -> Option<News<'_>> {
                 message: record.attempt.message_id.clone(),
                 endpoint: record.attempt.endpoint_id.clone(),
             },
+            published_at: record.published_at,
             state: &record.state,
             attempt: Some(&record.attempt),
         }),
@@ -257,6 +257,8 @@ fn news(item: &Item, at: usize) -> Option<News<'_>> {
             at,
             app: app_id,
             delivery: delivery.clone(),
+            // A state alone says nothing of a message that is not kept.
+            published_at: delivery.message.made_at().unwrap_or_default(),
             state,
             attempt: None,
         }),

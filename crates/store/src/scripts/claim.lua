@@ -40,6 +40,12 @@ local function write(id, event, at, fields, routes, last)
   local key = prefix .. 'm:' .. id
   local record = {'HSET', key, 'h', hash, 'c', done and '' or token}
   for i = fields, fields + ARGV[at + 10] - 1 do record[#record + 1] = ARGV[i] end
+  -- Attempts that are known already are found by their distance from that time.
+  local since = redis.call('HGET', key, 'at')
+  if since then
+    record[#record + 1] = 'at'
+    record[#record + 1] = since
+  end
   local due = {'ZADD', KEYS[2]}
   for i = routes, last, 2 do
     record[#record + 1] = ARGV[i]

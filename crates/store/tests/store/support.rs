@@ -353,6 +353,7 @@ pub(crate) fn record(message: &Message, endpoint: &Endpoint, number: u16, status
     };
     Record {
         app_id: message.app_id.clone(),
+        published_at: message.created_at,
         state: state(status, 0, number),
         attempt,
         health: None,
