@@ -75,7 +75,7 @@ pub enum UrlError {
     #[error("the host {0}")]
     Host(HostError),
     /// An address that is not public.
-    #[error("the host leads to an address that is not public: {0}")]
+    #[error("the host cannot be used: {0}")]
     PrivateAddress(Refused),
     /// One of Nuncio's own services.
     #[error("the host and port are this service's own")]
