@@ -27,7 +27,7 @@ pub struct Counts {
     pub succeeded: u64,
     /// Attempts that anything else ended.
     pub failed: u64,
-    /// Attempts by duration: up to each of [`LATENCY_BUCKETS`], and longer.
+    /// Attempts that were answered, by duration: up to each of [`LATENCY_BUCKETS`], and longer.
     pub durations: [u64; LATENCY_BUCKETS.len() + 1],
 }
 
@@ -90,7 +90,10 @@ impl Statistics {
             AttemptStatus::Succeeded => counts.succeeded += 1,
             AttemptStatus::Failed => counts.failed += 1,
         }
-        counts.durations[bucket(attempt.duration)] += 1;
+        // How long nobody answered is no response time.
+        if attempt.outcome.status().is_some() {
+            counts.durations[bucket(attempt.duration)] += 1;
+        }
     }
 
     pub(crate) fn groups(&self, store: &Store) -> Vec<Group> {
@@ -218,6 +221,8 @@ fn day_name(at: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nuncio_domain::{AttemptId, AttemptNumber, MessageId, Outcome, Reason, Trigger};
+
     use super::*;
 
     #[test]
@@ -231,6 +236,31 @@ mod tests {
         ] {
             assert_eq!(day_name(at), name);
         }
+    }
+
+    #[test]
+    fn how_long_nobody_answered_is_no_response_time() {
+        let (app, at) = (AppId::parse("app_1").unwrap(), UnixMillis(0));
+        let attempt = |outcome| Attempt {
+            id: AttemptId::generate(at, &mut rand::rng()),
+            message_id: MessageId::generate(at, &mut rand::rng()),
+            endpoint_id: EndpointId::parse("ep_1").unwrap(),
+            event_type: "sync.user".parse().unwrap(),
+            url: "https://example.com/".to_owned(),
+            number: AttemptNumber::FIRST,
+            trigger: Trigger::Scheduled,
+            outcome,
+            started_at: at,
+            duration: Duration::from_millis(7),
+            next_due: None,
+            response_body: String::new(),
+            response_headers: Vec::new(),
+        };
+        let mut statistics = Statistics::default();
+        statistics.count(&app, &attempt(Outcome::Unreachable(Reason::ConnectionRefused)));
+        statistics.count(&app, &attempt(Outcome::Gone));
+        let counts = statistics.counted.values().next().unwrap();
+        assert_eq!((counts.failed, counts.durations[0]), (2, 1));
     }
 
     #[test]

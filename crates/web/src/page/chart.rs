@@ -97,7 +97,7 @@ pub(crate) fn total(buckets: &[Bucket]) -> Counts {
     total
 }
 
-/// The duration that `share` of the attempts did not exceed, read off the counts between known ends.
+/// The duration that `share` of the answered attempts did not exceed, read off the counts between known ends.
 pub(crate) fn quantile(counts: &Counts, share: f64) -> Option<Duration> {
     let all: u64 = counts.durations.iter().sum();
     if all == 0 {
@@ -199,6 +199,8 @@ pub(crate) struct Charts {
     middle: When,
     rows: Vec<Row>,
     empty: bool,
+    /// Whether there was no attempt with a response.
+    unanswered: bool,
 }
 
 impl HtmlSafe for Charts {}
@@ -229,6 +231,7 @@ impl Charts {
             begin: When::hour(buckets.first().map_or(now, |bucket| bucket.at)),
             middle: When::hour(middle),
             empty: most == 0,
+            unanswered: longest == 0,
             rows: rows
                 .map(|bucket| Row {
                     at: When::hour(bucket.at),
