@@ -52,6 +52,7 @@ mod metrics;
 mod portal;
 mod portal_browser;
 mod portal_doors;
+mod portal_settings;
 mod retry_changes;
 mod retry_ladder;
 mod retry_outcomes;

@@ -26,7 +26,7 @@ pub(crate) struct Browser {
 
 pub(crate) struct Page {
     pub(crate) status: StatusCode,
-    to: String,
+    pub(crate) to: String,
     /// The first part of a cookie that came with it, or nothing.
     pub(crate) cookie: String,
     pub(crate) retry_after: String,
@@ -127,7 +127,7 @@ impl Browser {
         page(request.send().await.expect("an answer")).await
     }
 
-    async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Page {
+    pub(crate) async fn send(&self, path: &str, fields: &[(&str, &str)]) -> Page {
         let csrf = self.csrf().await;
         self.send_as(&self.base, &csrf, path, fields).await
     }

@@ -74,6 +74,7 @@ pub(crate) fn routes() -> Router<Arc<Web>> {
         .method_not_allowed_fallback(nowhere)
 }
 
-async fn nowhere() -> Failure {
+/// Within a session as without one.
+async fn nowhere(_: Result<operator::Operator, Failure>) -> Failure {
     Failure::nowhere()
 }

@@ -30,7 +30,7 @@ pub(crate) mod shell;
 
 use failure::Failure;
 use session::Sessions;
-use shell::Place;
+use shell::{Frame, Place};
 
 /// The sets of headers that a signature is found in, as code that verifies it is to read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,10 +124,12 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>(
 }
 
 /// Renders what failed, and sets the headers that every page has.
-async fn dress(State((web, place)): State<(Arc<Web>, Place)>, request: Request, next: Next) -> Response {
+async fn dress(State((web, place)): State<(Arc<Web>, Place)>, mut request: Request, next: Next) -> Response {
+    let frame = Frame::default();
+    request.extensions_mut().insert(frame.clone());
     let mut response = next.run(request).await;
     if let Some(failure) = response.extensions_mut().remove::<Failure>() {
-        response = failure.page(place);
+        response = failure.page(place, &frame);
     }
     let policy = match place {
         Place::Portal => &web.portal_policy,

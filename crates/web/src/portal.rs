@@ -12,6 +12,8 @@ use crate::page::Web;
 use crate::page::failure::Failure;
 
 mod catalogue;
+mod confirm;
+mod credential;
 mod draft;
 mod edit;
 mod endpoint;
@@ -25,7 +27,7 @@ mod verify;
 mod visitor;
 
 /// What was just done, as the address of the next page says it.
-const NOTICES: [(&str, &str); 12] = [
+const NOTICES: [(&str, &str); 14] = [
     (
         "added",
         "The endpoint was added. Send it a test event to see it work.",
@@ -59,11 +61,19 @@ const NOTICES: [(&str, &str); 12] = [
     ("resent", "The message is on its way again."),
     (
         "recovering",
-        "Failed messages are being sent again. They appear below as they are tried.",
+        "What failed in that time is being sent again. It appears below as it is tried.",
+    ),
+    (
+        "none-failed",
+        "Nothing failed in that time, so nothing is sent again.",
     ),
     (
         "replaying",
-        "Missing messages are being sent. They appear below as they are tried.",
+        "What is missing of that time is being sent. It appears below as it is tried.",
+    ),
+    (
+        "none-missing",
+        "Nothing is missing of that time, so nothing is sent.",
     ),
 ];
 
@@ -79,7 +89,7 @@ pub(crate) fn routes() -> Router<Arc<Web>> {
     Router::new()
         .route("/portal", get(opening::open))
         .route("/portal/session", post(opening::exchange))
-        .route("/portal/leave", post(opening::leave))
+        .route("/portal/leave", get(opening::open).post(opening::leave))
         .route("/portal/endpoints", get(list::list).post(edit::create))
         .route("/portal/endpoints/new", get(edit::blank))
         .route("/portal/endpoints/check", post(edit::check))
@@ -91,18 +101,37 @@ pub(crate) fn routes() -> Router<Arc<Web>> {
         )
         .route(
             "/portal/endpoints/{endpoint_id}/delete",
-            get(settings::ask).post(settings::delete),
+            get(confirm::delete).post(settings::delete),
         )
+        .route("/portal/endpoints/{endpoint_id}/disable", get(confirm::disable))
         .route(
             "/portal/endpoints/{endpoint_id}/settings",
             get(settings::settings),
         )
-        .route("/portal/endpoints/{endpoint_id}/secret", post(settings::reveal))
-        .route("/portal/endpoints/{endpoint_id}/rotate", post(settings::rotate))
-        .route("/portal/endpoints/{endpoint_id}/state", post(settings::state))
-        .route("/portal/endpoints/{endpoint_id}/test", post(endpoint::test))
-        .route("/portal/endpoints/{endpoint_id}/replay", post(endpoint::replay))
-        .route("/portal/endpoints/{endpoint_id}/resend", post(endpoint::resend))
+        .route(
+            "/portal/endpoints/{endpoint_id}/secret",
+            get(settings::back).post(settings::reveal),
+        )
+        .route(
+            "/portal/endpoints/{endpoint_id}/rotate",
+            get(settings::back).post(settings::rotate),
+        )
+        .route(
+            "/portal/endpoints/{endpoint_id}/state",
+            get(settings::back).post(settings::state),
+        )
+        .route(
+            "/portal/endpoints/{endpoint_id}/test",
+            get(endpoint::back).post(endpoint::test),
+        )
+        .route(
+            "/portal/endpoints/{endpoint_id}/replay",
+            get(endpoint::back).post(endpoint::replay),
+        )
+        .route(
+            "/portal/endpoints/{endpoint_id}/resend",
+            get(endpoint::back).post(endpoint::resend),
+        )
         .route("/portal/endpoints/{endpoint_id}/verify", get(verify::verify))
         .route("/portal/messages", get(messages::list))
         .route("/portal/messages/{msg_id}", get(message::message))
@@ -112,6 +141,7 @@ pub(crate) fn routes() -> Router<Arc<Web>> {
         .method_not_allowed_fallback(nowhere)
 }
 
-async fn nowhere() -> Failure {
+/// Within a session as without one.
+async fn nowhere(_: Result<visitor::Visitor, Failure>) -> Failure {
     Failure::nowhere()
 }

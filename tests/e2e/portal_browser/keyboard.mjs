@@ -17,7 +17,7 @@ export async function keyboard(stage) {
   await page.keyboard.type("Typed");
   await tabTo(page, "Add endpoint");
   await follow(page, "Enter");
-  await tabTo(page, "Send");
+  await tabTo(page, "Send test event");
   await follow(page, "Space");
   await page.waitForSelector("text=The test event was delivered");
   await tabTo(page, "Settings");

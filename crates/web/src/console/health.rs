@@ -1,14 +1,16 @@
 //! How the pipeline stands: what waits where, who is alive, which endpoints do most and worst.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
+use nuncio_domain::{EndpointId, UnixMillis};
 
 use super::operator::Operator;
 use crate::page::failure::Failure;
-use crate::page::part::{Badge, count, rate, span};
+use crate::page::part::{Badge, count, failing_for, rate, span};
 use crate::page::shell::Shell;
 use crate::page::{Answer, Web, show};
 use crate::usecase::overview::{COMPARED_MAX, Load};
@@ -59,24 +61,41 @@ struct Line {
     rate: String,
 }
 
-fn line(load: &Load) -> Line {
+/// Since when endpoints have only failed, as of now.
+struct Failing {
+    since: HashMap<EndpointId, UnixMillis>,
+    now: UnixMillis,
+}
+
+impl Failing {
+    fn badge(&self, load: &Load) -> Badge {
+        let since = self.since.get(&load.endpoint.id).copied();
+        match failing_for(&load.endpoint, since, self.now) {
+            Some(_) => Badge::failing(),
+            None => Badge::of_endpoint(&load.endpoint),
+        }
+    }
+}
+
+fn line(load: &Load, failing: &Failing) -> Line {
     let counts = &load.counts;
     Line {
         project: load.app.name.clone(),
         project_id: load.app.id.to_string(),
         url: load.endpoint.url.clone(),
-        badge: Badge::of_endpoint(&load.endpoint),
+        badge: failing.badge(load),
         attempts: count(counts.succeeded + counts.failed),
         rate: rate(counts.succeeded, counts.failed).unwrap_or_default(),
     }
 }
 
 /// The endpoints with the most attempts, and those with the most failures.
-fn ranked(loads: &[Load]) -> (Vec<Line>, Vec<Line>) {
+fn ranked(loads: &[Load]) -> (Vec<&Load>, Vec<&Load>) {
     let rank = |weight: fn(&Load) -> u64| {
         let mut ranked: Vec<_> = loads.iter().filter(|load| weight(load) > 0).collect();
         ranked.sort_by_key(|load| std::cmp::Reverse(weight(load)));
-        ranked.into_iter().take(LISTED).map(line).collect()
+        ranked.truncate(LISTED);
+        ranked
     };
     (
         rank(|load| load.counts.succeeded + load.counts.failed),
@@ -93,6 +112,13 @@ async fn load_live(web: &Web) -> Result<Live, Failure> {
     );
     let (pipeline, loads) = (pipeline?, loads?);
     let (busiest, worst) = ranked(&loads);
+    let listed = busiest.iter().chain(&worst);
+    let apps: HashSet<_> = listed.map(|load| load.app.id.clone()).collect();
+    let failing = Failing {
+        since: use_cases.failing_of(apps).await?,
+        now,
+    };
+    let lines = |loads: Vec<&Load>| loads.into_iter().map(|load| line(load, &failing)).collect();
     Ok(Live {
         ingest: pipeline
             .ingest
@@ -119,8 +145,8 @@ async fn load_live(web: &Web) -> Result<Live, Failure> {
                 shown: count(waiting),
             })
             .collect(),
-        busiest,
-        worst,
+        busiest: lines(busiest),
+        worst: lines(worst),
         compared: COMPARED_MAX,
     })
 }

@@ -8,7 +8,7 @@ use http::request::Parts;
 use crate::page::Web;
 use crate::page::failure::Failure;
 use crate::page::form::Session;
-use crate::page::shell::{Place, Shell};
+use crate::page::shell::{Frame, Place, Shell};
 use crate::token::{Scope, Verified};
 use crate::usecase::refusal::Refusal;
 
@@ -39,14 +39,16 @@ impl FromRequestParts<Arc<Web>> for Operator {
             .throttle
             .admin(&verified.id)
             .map_err(|retry_after| Refusal::TooMany { retry_after })?;
-        Ok(Self {
+        let operator = Self {
             csrf: web
                 .api
                 .use_cases
                 .dice
                 .with(|rng| web.sessions.form_token(&verified.id, rng)),
             verified,
-        })
+        };
+        Frame::keep(&parts.extensions, || operator.shell("", ""));
+        Ok(operator)
     }
 }
 

@@ -81,6 +81,17 @@ struct Line {
     bytes: usize,
 }
 
+impl Line {
+    /// What the event is listed and headed as.
+    fn title(&self) -> &str {
+        if self.routing_key.is_empty() {
+            "(none)"
+        } else {
+            &self.routing_key
+        }
+    }
+}
+
 fn line(event: &SetAside) -> Line {
     Line {
         name: event.name(),

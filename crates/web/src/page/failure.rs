@@ -8,7 +8,7 @@ use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use super::shell::{Place, Shell};
+use super::shell::{Frame, Place, Shell};
 use crate::usecase::refusal::Refusal;
 
 /// Why there is another page than the one asked for.
@@ -104,10 +104,21 @@ impl Failure {
         )
     }
 
-    pub(crate) fn page(self, place: Place) -> Response {
+    /// What stands around it: that of the session that it happened in, while there is one.
+    fn shell(&self, place: Place, frame: &Frame) -> Shell {
+        match frame.shell() {
+            Some(shell) if !self.signed_out => Shell {
+                title: self.title.to_owned(),
+                ..shell.clone()
+            },
+            _ => Shell::bare(place, self.title),
+        }
+    }
+
+    pub(crate) fn page(self, place: Place, frame: &Frame) -> Response {
         let (status, retry_after) = (self.status, self.retry_after);
         let page = FailurePage {
-            shell: Shell::bare(place, self.title),
+            shell: self.shell(place, frame),
             home: place.home(),
             portal: place == Place::Portal,
             failure: self,
@@ -231,6 +242,24 @@ mod tests {
             failure.detail.contains("there is no such endpoint"),
             "{failure:?}"
         );
+    }
+
+    #[test]
+    fn a_failure_keeps_what_stands_around_the_session_that_it_happened_in() {
+        let tabs = [("/portal/messages", "Messages")];
+        let shell = || Shell::signed_in(Place::Portal, "x", &tabs, "", String::new());
+        let frame = Frame::default();
+        let mut extensions = http::Extensions::new();
+        extensions.insert(frame.clone());
+        let around = |failure: &Failure| {
+            let shell = failure.shell(Place::Portal, &frame);
+            (shell.title, shell.tabs.len())
+        };
+        let nowhere = Failure::nowhere();
+        assert_eq!(around(&nowhere), (nowhere.title.to_owned(), 0));
+        Frame::keep(&extensions, shell);
+        assert_eq!(around(&nowhere), (nowhere.title.to_owned(), 1));
+        assert_eq!(around(&Failure::signed_out()).1, 0);
     }
 
     #[test]

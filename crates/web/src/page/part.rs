@@ -25,6 +25,9 @@ pub(crate) struct When {
 
 impl HtmlSafe for When {}
 
+/// How long an endpoint only fails before pages speak of it.
+const HICCUP: Duration = Duration::from_secs(60);
+
 impl When {
     fn new(at: UnixMillis, kind: &'static str) -> Self {
         let at = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -88,6 +91,11 @@ impl Badge {
         }
     }
 
+    /// In place of that, for one that only fails.
+    pub(crate) fn failing() -> Self {
+        Self::new("bad", "Failing", "Every attempt has failed")
+    }
+
     /// How a delivery stands.
     pub(crate) fn of_delivery(state: &DeliveryState) -> Self {
         match state.status {
@@ -125,6 +133,17 @@ impl Badge {
         };
         Self::new(tone, text, explain(&attempt.outcome))
     }
+}
+
+/// For how long an endpoint that is to receive has only failed, once that is more than a hiccup.
+pub(crate) fn failing_for(
+    endpoint: &Endpoint,
+    since: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Option<Duration> {
+    let active = matches!(endpoint.state, EndpointState::Active);
+    let long = now.since(since?);
+    (active && long >= HICCUP).then_some(long)
 }
 
 /// Why an endpoint is disabled, for people.
@@ -173,6 +192,22 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
+/// A duration in the words of a sentence, rounded.
+pub(crate) fn words(duration: Duration) -> String {
+    const UNITS: [(u64, u64, &str); 3] = [
+        (172_800, 86_400, "day"),
+        (7_200, 3_600, "hour"),
+        (90, 60, "minute"),
+    ];
+    let seconds = duration.as_secs();
+    let unit = UNITS.into_iter().find(|(from, _, _)| seconds >= *from);
+    let (_, size, name) = unit.unwrap_or((0, 1, "second"));
+    match ((seconds + size / 2) / size).max(1) {
+        1 => format!("1 {name}"),
+        many => format!("{many} {name}s"),
+    }
+}
+
 /// A number with spaces between its thousands.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -217,6 +252,25 @@ mod tests {
     fn what_is_in_a_badge_is_text() {
         let html = Badge::new("bad", "<svg onload>", "\"><script>").to_string();
         assert!(!html.contains("<svg") && !html.contains("<script"), "{html}");
+    }
+
+    #[test]
+    fn durations_in_sentences_are_rounded_words() {
+        let said =
+            [0, 1, 60, 111, 900, 7_199, 7_200, 172_800].map(|seconds| words(Duration::from_secs(seconds)));
+        assert_eq!(
+            said,
+            [
+                "1 second",
+                "1 second",
+                "60 seconds",
+                "2 minutes",
+                "15 minutes",
+                "120 minutes",
+                "2 hours",
+                "2 days"
+            ]
+        );
     }
 
     #[test]

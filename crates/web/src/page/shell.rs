@@ -2,6 +2,9 @@
 //!
 //! Guarantees that of a white label only a picture becomes a picture and only a colour a colour.
 
+use std::sync::{Arc, OnceLock};
+
+use http::Extensions;
 use nuncio_domain::App;
 
 use super::accent;
@@ -50,6 +53,25 @@ pub(crate) struct Shell {
     pub(crate) notice: Option<&'static str>,
     pub(crate) style: &'static str,
     pub(crate) script: &'static str,
+}
+
+/// The shell of the session that a request turned out to belong to: kept beside the request, for the page that says what
+/// could not be done in it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Frame(Arc<OnceLock<Shell>>);
+
+impl Frame {
+    /// Keeps a shell with the request that has these extensions, unless it has one.
+    pub(crate) fn keep(extensions: &Extensions, shell: impl FnOnce() -> Shell) {
+        if let Some(frame) = extensions.get::<Self>() {
+            frame.0.get_or_init(shell);
+        }
+    }
+
+    /// What was kept.
+    pub(crate) fn shell(&self) -> Option<&Shell> {
+        self.0.get()
+    }
 }
 
 impl Shell {

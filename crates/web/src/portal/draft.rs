@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use nuncio_domain::Endpoint;
 
+use super::credential::{is_credential, with_kept};
 use super::list::types;
 use crate::page::failure::{Failure, sentence};
 use crate::page::form::Fields;
@@ -122,7 +123,8 @@ impl Typed {
         }
     }
 
-    /// What an endpoint is now; types that are not in the catalogue stand in a field of their own.
+    /// What an endpoint is now, but for the values of credentials; types that are not in the catalogue stand in a field
+    /// of their own.
     pub(super) fn of(endpoint: &Endpoint, catalogue: &[String]) -> Self {
         let (types, others): (Vec<_>, Vec<_>) = types(endpoint)
             .into_iter()
@@ -133,10 +135,13 @@ impl Typed {
             .flatten()
             .map(ToString::to_string)
             .collect();
-        let headers = endpoint
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}"));
+        let headers = endpoint.headers.iter().map(|(name, value)| {
+            if is_credential(name) {
+                format!("{name}:")
+            } else {
+                format!("{name}: {value}")
+            }
+        });
         Self {
             url: endpoint.url.clone(),
             description: endpoint.description.clone(),
@@ -214,8 +219,8 @@ impl Typed {
         (draft, mistakes)
     }
 
-    /// The same as a change to an endpoint that is there: its secret stays.
-    pub(super) fn patch(&self) -> (EndpointPatch, Mistakes) {
+    /// The same as a change to an endpoint that is there: its secret stays, and credentials that were left blank.
+    pub(super) fn patch(&self, endpoint: &Endpoint) -> (EndpointPatch, Mistakes) {
         let (draft, mistakes) = self.draft();
         let patch = EndpointPatch {
             url: Some(draft.url),
@@ -223,7 +228,7 @@ impl Typed {
             event_types: Some(draft.event_types),
             channels: Some(draft.channels),
             throttle_rate: Some(draft.throttle_rate),
-            headers: draft.headers,
+            headers: draft.headers.map(|typed| with_kept(typed, &endpoint.headers)),
             ..EndpointPatch::default()
         };
         (patch, mistakes)
@@ -289,12 +294,27 @@ mod tests {
         let endpoint = hostile();
         let typed = Typed::of(&endpoint, &["sync.user".to_owned()]);
         assert!(typed.some_types && typed.has("sync.user") && typed.other_types.is_empty());
-        let (patch, mistakes) = typed.patch();
+        let (patch, mistakes) = typed.patch(&endpoint);
         assert!(mistakes.is_empty());
         assert_eq!(
             (patch.url, patch.headers),
             (Some(endpoint.url.clone()), Some(endpoint.headers.clone()))
         );
         assert_eq!(Typed::of(&endpoint, &[]).other_types, "sync.user");
+    }
+
+    #[test]
+    fn a_credential_is_not_in_the_form_and_stays_when_it_is_sent() {
+        let mut endpoint = hostile();
+        endpoint
+            .headers
+            .insert("Authorization".to_owned(), "Bearer abc".to_owned());
+        let typed = Typed::of(&endpoint, &[]);
+        assert!(
+            typed.headers.contains("Authorization:") && !typed.headers.contains("abc"),
+            "{typed:?}"
+        );
+        let (patch, _) = typed.patch(&endpoint);
+        assert_eq!(patch.headers, Some(endpoint.headers));
     }
 }

@@ -172,7 +172,7 @@ pub(super) async fn save(
     let use_cases = &web.api.use_cases;
     let endpoint = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
     let typed = Typed::read(&change.fields);
-    let (patch, mut mistakes) = typed.patch();
+    let (patch, mut mistakes) = typed.patch(&endpoint);
     if mistakes.is_empty() {
         match use_cases
             .patch_endpoint(&visitor.app, &at.endpoint_id, patch)

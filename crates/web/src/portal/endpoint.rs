@@ -6,7 +6,7 @@ use std::time::Duration;
 use askama::Template;
 use axum::extract::State;
 use nuncio_domain::{AttemptStatus, Endpoint, EventTypeName, UnixMillis};
-use nuncio_store::{AttemptFilter, Order, PageRequest};
+use nuncio_store::{AttemptFilter, EventType, Order, PageRequest};
 
 use super::live::AttemptLine;
 use super::notice;
@@ -17,7 +17,7 @@ use crate::api::time::parse_time;
 use crate::page::chart::{Charts, Span, buckets, quantile, total};
 use crate::page::failure::Failure;
 use crate::page::form::{Change, Fields};
-use crate::page::part::{count, rate, span};
+use crate::page::part::{count, rate, span, words};
 use crate::page::shell::Shell;
 use crate::page::{Answer, Web, go, show};
 use crate::token::Capability;
@@ -36,7 +36,7 @@ struct EndpointPage {
     can: Can,
     head: Head,
     live: Live,
-    offered: Vec<String>,
+    offered: Vec<Offered>,
     filter: Filter,
     /// The same page's address for its moving part.
     address: String,
@@ -61,6 +61,26 @@ struct Live {
 }
 
 impl askama::filters::HtmlSafe for Live {}
+
+/// An event type of which an example can be sent.
+struct Offered {
+    name: String,
+    deprecated: bool,
+}
+
+/// The event types of the catalogue: first those that the endpoint wants, those that are deprecated last.
+fn offered(endpoint: &Endpoint, mut known: Vec<EventType>) -> Vec<Offered> {
+    known.sort_by_key(|kind| {
+        let types = endpoint.event_types.as_ref();
+        let wanted = types.is_none_or(|types| types.contains(&kind.name));
+        (kind.deprecated, !wanted)
+    });
+    let offered = known.into_iter().map(|kind| Offered {
+        name: kind.name.to_string(),
+        deprecated: kind.deprecated,
+    });
+    offered.collect()
+}
 
 /// What stands in large letters.
 struct Figures {
@@ -182,7 +202,7 @@ async fn load_live(
     Ok(Live {
         csrf: visitor.csrf.clone(),
         can: visitor.can,
-        head: Head::of(endpoint).failing(failing, now),
+        head: Head::watched(endpoint, failing, now),
         figures: Figures {
             rate: rate(all.succeeded, all.failed),
             attempts: count(all.succeeded + all.failed),
@@ -198,7 +218,7 @@ async fn load_live(
                 .as_ref()
                 .filter(|backlog| backlog.depth > 0)
                 .and_then(|backlog| backlog.drain())
-                .map(span),
+                .map(words),
             stuck: backlog
                 .as_ref()
                 .is_some_and(|backlog| !backlog.consumed && backlog.depth > 0 && !backlog.paused),
@@ -260,11 +280,11 @@ pub(super) async fn activity(
     let head = Head::of(&endpoint);
     show(&EndpointPage {
         shell: visitor
-            .shell(head.url.clone(), "/portal/endpoints")
+            .shell(head.title("Activity"), "/portal/endpoints")
             .told(notice(fields.text("done"))),
         can: visitor.can,
         live,
-        offered: types.items.iter().map(|known| known.name.to_string()).collect(),
+        offered: offered(&endpoint, types.items),
         address: format!("/portal/endpoints/{}/live?{}", endpoint.id, filter.query()),
         moving: filter.iterator.is_empty(),
         filter,
@@ -281,6 +301,12 @@ pub(super) async fn live(
 ) -> Answer {
     let endpoint = web.api.use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
     show(&load_live(&web, &visitor, &endpoint, &Filter::read(&fields)).await?)
+}
+
+/// Leads from an address that only takes forms to the page that they are on.
+pub(super) async fn back(State(web): State<Arc<Web>>, visitor: Visitor, At(at): At<EndpointAt>) -> Answer {
+    let endpoint = web.api.use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
+    Ok(go(&format!("/portal/endpoints/{}", endpoint.id)))
 }
 
 /// Sends an example of an event type.
@@ -311,15 +337,21 @@ pub(super) async fn replay(
     visitor.need(Capability::CreateAttempts)?;
     let use_cases = &web.api.use_cases;
     let since = since(change.fields.text("since"), use_cases.now());
-    let (which, done) = match change.fields.text("which") {
-        "missing" => (Replay::Missing, "replaying"),
-        _ => (Replay::Failed, "recovering"),
+    let (which, begun, none) = match change.fields.text("which") {
+        "missing" => (Replay::Missing, "replaying", "none-missing"),
+        _ => (Replay::Failed, "recovering", "none-failed"),
     };
     let asked = ReplaySpan { since, until: None };
-    use_cases
-        .replay(&visitor.app, &at.endpoint_id, which, asked, &use_cases.occasion())
-        .await?;
-    let id = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?.id;
+    let (app, endpoint) = (&visitor.app, at.endpoint_id.as_str());
+    let done = if use_cases.nothing_to_replay(app, endpoint, which, asked).await? {
+        none
+    } else {
+        use_cases
+            .replay(app, endpoint, which, asked, &use_cases.occasion())
+            .await?;
+        begun
+    };
+    let id = use_cases.endpoint(app, endpoint).await?.id;
     Ok(go(&format!("/portal/endpoints/{id}?done={done}")))
 }
 
@@ -371,6 +403,32 @@ mod tests {
         assert_eq!(attempts.status, Some(AttemptStatus::Failed));
         assert_eq!(attempts.after, Some(UnixMillis(1_769_860_800_000)));
         assert!(filter.is_any() && !Filter::default().is_any());
+    }
+
+    #[test]
+    fn what_an_endpoint_wants_is_offered_first_and_what_is_deprecated_last() {
+        let kind = |name: &str, deprecated| EventType {
+            name: name.parse().unwrap(),
+            description: String::new(),
+            archived: false,
+            deprecated,
+            schemas: None,
+            feature_flag: None,
+            group_name: None,
+            enforce_schema: false,
+            created_at: UnixMillis(0),
+            updated_at: UnixMillis(0),
+        };
+        let known = vec![
+            kind("a.old", true),
+            kind("b.other", false),
+            kind("sync.user", false),
+        ];
+        let names: Vec<_> = offered(&crate::portal::list::tests::hostile(), known)
+            .into_iter()
+            .map(|offered| offered.name)
+            .collect();
+        assert_eq!(names, ["sync.user", "b.other", "a.old"]);
     }
 
     #[test]

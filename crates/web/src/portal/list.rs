@@ -102,7 +102,7 @@ fn line(endpoint: &Endpoint, glance: &Glance, now: nuncio_domain::UnixMillis) ->
     let buckets = buckets(&glance.hours, Span::Day, now);
     let total = total(&buckets);
     Line {
-        head: Head::of(endpoint).failing(glance.failing_since, now),
+        head: Head::watched(endpoint, glance.failing_since, now),
         rate: rate(total.succeeded, total.failed),
         bad: total.failed * 10 > total.succeeded + total.failed,
         spark: Sparkline::of(&buckets),

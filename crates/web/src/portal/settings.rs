@@ -1,17 +1,20 @@
 //! An endpoint's settings: its secret, its state, its end.
 //!
-//! Guarantees that a secret is on a page only after it was asked for, and that a deletion names what it deletes.
+//! Guarantees that a secret is on a page only after it was asked for, and the value of a credential header on none.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
 use nuncio_domain::Endpoint;
 use secrecy::ExposeSecret;
 
+use super::credential::masked;
 use super::list::types;
-use super::notice;
 use super::visitor::{Can, Head, Visitor};
+use super::{confirm, notice};
 use crate::api::path::{At, EndpointAt};
 use crate::page::failure::Failure;
 use crate::page::form::{Change, Fields};
@@ -31,35 +34,71 @@ struct SettingsPage {
     uid: Option<String>,
     types: Vec<String>,
     channels: Vec<String>,
-    headers: Vec<(String, String)>,
+    /// Names and values; no value for a credential.
+    headers: Vec<(String, Option<String>)>,
+    masked: bool,
     rate: Option<u32>,
     created: When,
     updated: When,
     secret: Option<String>,
-    /// What was wrong with the secret that was to be used.
+    overlaps: Vec<Overlap>,
+    rotation: Rotation,
+}
+
+/// How long an old secret may go on signing, in seconds and in words; the first is what is usual.
+const OVERLAPS: [(&str, &str); 4] = [
+    ("86400", "24 hours"),
+    ("3600", "1 hour"),
+    ("604800", "7 days"),
+    ("0", "no time: it has leaked"),
+];
+
+/// One of them to choose.
+struct Overlap {
+    seconds: &'static str,
+    words: &'static str,
+    chosen: bool,
+}
+
+/// What stands in the form that rotates the secret.
+#[derive(Default)]
+struct Rotation {
+    overlap: String,
+    secret: String,
+    /// What was wrong with that secret.
     mistake: String,
 }
 
-#[derive(Template)]
-#[template(path = "portal/delete.html")]
-struct DeletePage {
-    shell: Shell,
-    head: Head,
+impl Rotation {
+    fn read(fields: &Fields) -> Self {
+        Self {
+            overlap: fields.text("overlap").to_owned(),
+            secret: fields.text("secret").to_owned(),
+            mistake: String::new(),
+        }
+    }
 }
 
 fn page(
     visitor: &Visitor,
     endpoint: &Endpoint,
     secret: Option<String>,
-    mistake: String,
+    rotation: Rotation,
     told: Option<&'static str>,
 ) -> Answer {
+    let head = Head::of(endpoint);
+    let headers = masked(&endpoint.headers);
+    let overlaps = OVERLAPS.map(|(seconds, words)| Overlap {
+        seconds,
+        words,
+        chosen: seconds == rotation.overlap,
+    });
     show(&SettingsPage {
         shell: visitor
-            .shell(endpoint.url.clone(), "/portal/endpoints")
+            .shell(head.title("Settings"), "/portal/endpoints")
             .told(told),
         can: visitor.can,
-        head: Head::of(endpoint),
+        head,
         uid: endpoint.uid.as_ref().map(ToString::to_string),
         types: types(endpoint),
         channels: endpoint
@@ -68,12 +107,14 @@ fn page(
             .flatten()
             .map(ToString::to_string)
             .collect(),
-        headers: endpoint.headers.clone().into_iter().collect(),
+        masked: headers.iter().any(|(_, value)| value.is_none()),
+        headers,
         rate: endpoint.throttle_rate,
         created: When::exact(endpoint.created_at),
         updated: When::exact(endpoint.updated_at),
         secret,
-        mistake,
+        overlaps: overlaps.into(),
+        rotation,
     })
 }
 
@@ -88,7 +129,7 @@ pub(super) async fn settings(
         &visitor,
         &endpoint,
         None,
-        String::new(),
+        Rotation::default(),
         notice(fields.text("done")),
     )
 }
@@ -108,7 +149,7 @@ pub(super) async fn reveal(
         &visitor,
         &endpoint,
         Some(secret.expose_secret().to_owned()),
-        String::new(),
+        Rotation::default(),
         None,
     )
 }
@@ -123,7 +164,11 @@ pub(super) async fn rotate(
     visitor.need(Capability::ManageEndpointSecret)?;
     let use_cases = &web.api.use_cases;
     let endpoint = use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
-    let overlap: Option<u64> = change.fields.text("overlap").parse().ok();
+    let mut rotation = Rotation::read(&change.fields);
+    let overlap: Option<u64> = rotation.overlap.parse().ok();
+    if overlap == Some(0) && change.fields.text("sure") != "yes" {
+        return confirm::rotate(&visitor, &endpoint, &rotation.secret);
+    }
     let key = change.fields.some("secret");
     let rotated = use_cases
         .rotate_secret(&visitor.app, &at.endpoint_id, key, overlap, &use_cases.occasion())
@@ -141,7 +186,9 @@ pub(super) async fn rotate(
                 .iter()
                 .map(|complaint| crate::page::failure::sentence(&complaint.message))
                 .collect();
-            page(&visitor, &endpoint, None, told.join(" "), None)
+            rotation.mistake = told.join(" ");
+            let page = page(&visitor, &endpoint, None, rotation, None)?;
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
         }
         Err(refusal) => Err(refusal.into()),
     }
@@ -177,16 +224,6 @@ pub(super) async fn state(
     Ok(go(&format!("/portal/endpoints/{}?done={done}", endpoint.id)))
 }
 
-/// Asks whether the endpoint is to be deleted.
-pub(super) async fn ask(State(web): State<Arc<Web>>, visitor: Visitor, At(at): At<EndpointAt>) -> Answer {
-    visitor.need(Capability::ManageEndpoint)?;
-    let endpoint = web.api.use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
-    show(&DeletePage {
-        shell: visitor.shell("Delete endpoint", "/portal/endpoints"),
-        head: Head::of(&endpoint),
-    })
-}
-
 /// Deletes the endpoint.
 pub(super) async fn delete(
     State(web): State<Arc<Web>>,
@@ -200,4 +237,10 @@ pub(super) async fn delete(
         .delete_endpoint(&visitor.app, &at.endpoint_id)
         .await?;
     Ok(go("/portal/endpoints?done=deleted"))
+}
+
+/// Leads from an address that only takes forms to the page that they are on.
+pub(super) async fn back(State(web): State<Arc<Web>>, visitor: Visitor, At(at): At<EndpointAt>) -> Answer {
+    let endpoint = web.api.use_cases.endpoint(&visitor.app, &at.endpoint_id).await?;
+    Ok(go(&format!("/portal/endpoints/{}/settings", endpoint.id)))
 }

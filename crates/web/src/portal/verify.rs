@@ -54,10 +54,11 @@ pub(super) async fn verify(
         .find(|(key, _, _)| *key == wanted)
         .unwrap_or(LANGUAGES[0]);
     let prefix = web.settings.signature_prefix;
+    let head = Head::of(&endpoint);
     show(&VerifyPage {
-        shell: visitor.shell(endpoint.url.clone(), "/portal/endpoints"),
+        shell: visitor.shell(head.title("Verify"), "/portal/endpoints"),
         can: visitor.can,
-        head: Head::of(&endpoint),
+        head,
         prefix: prefix.as_str(),
         languages: LANGUAGES
             .into_iter()

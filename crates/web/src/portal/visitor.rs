@@ -3,7 +3,6 @@
 //! Guarantees that a session that was ended, or whose app is gone, is none.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -13,12 +12,9 @@ use crate::look::Look;
 use crate::page::Web;
 use crate::page::failure::Failure;
 use crate::page::form::Session;
-use crate::page::shell::{Place, Shell};
+use crate::page::shell::{Frame, Place, Shell};
 use crate::token::{AppGrant, Capability, Scope, Verified};
 use crate::usecase::refusal::Refusal;
-
-/// How long an endpoint only fails before its pages speak of it.
-const HICCUP: Duration = Duration::from_secs(60);
 
 const TABS: [(&str, &str); 3] = [
     ("/portal/endpoints", "Endpoints"),
@@ -86,7 +82,7 @@ impl FromRequestParts<Arc<Web>> for Visitor {
         if !grant.capabilities.allow(Capability::ViewBase) {
             return Err(Failure::forbidden());
         }
-        Ok(Self {
+        let visitor = Self {
             csrf: use_cases
                 .dice
                 .with(|rng| web.sessions.form_token(&verified.id, rng)),
@@ -94,7 +90,9 @@ impl FromRequestParts<Arc<Web>> for Visitor {
             app,
             grant,
             verified,
-        })
+        };
+        Frame::keep(&parts.extensions, || visitor.shell("", ""));
+        Ok(visitor)
     }
 }
 
@@ -137,8 +135,8 @@ pub(super) struct Head {
     pub(super) why: Option<&'static str>,
     pub(super) paused: bool,
     pub(super) disabled: bool,
-    /// Whether it only fails.
-    pub(super) failing: bool,
+    /// For how long it has only failed, where it has.
+    pub(super) failing: Option<String>,
     pub(super) since: Option<crate::page::part::When>,
 }
 
@@ -160,20 +158,49 @@ impl Head {
             why,
             paused: endpoint.is_paused(),
             disabled: endpoint.is_disabled(),
-            failing: false,
+            failing: None,
             since: since.map(When::relative),
         }
     }
 
-    /// The same of an endpoint that only fails since then, once that is more than a hiccup.
-    pub(super) fn failing(mut self, since: Option<UnixMillis>, now: UnixMillis) -> Self {
-        use crate::page::part::{Badge, When};
-        if let Some(since) = since.filter(|since| self.why.is_none() && now.since(*since) >= HICCUP) {
-            self.failing = true;
-            self.badge = Badge::new("bad", "Failing", "");
-            self.why = Some("Every attempt has failed; it is tried one delivery at a time");
-            self.since = Some(When::relative(since));
+    /// The same of an endpoint that has only failed since then, if at all.
+    pub(super) fn watched(endpoint: &Endpoint, failing_since: Option<UnixMillis>, now: UnixMillis) -> Self {
+        use crate::page::part::{Badge, failing_for, words};
+        let head = Self::of(endpoint);
+        match failing_for(endpoint, failing_since, now) {
+            None => head,
+            Some(long) => Self {
+                failing: Some(words(long)),
+                badge: Badge::failing(),
+                why: Some("Every attempt has failed; it is tried one delivery at a time"),
+                ..head
+            },
         }
-        self
+    }
+
+    /// The title of one of its pages: that page's name, and where the endpoint is.
+    pub(super) fn title(&self, page: &str) -> String {
+        let place = self
+            .url
+            .split_once("://")
+            .map_or(self.url.as_str(), |(_, rest)| rest);
+        let end = place.find(['?', '#']).unwrap_or(place.len());
+        format!("{page} · {}", &place[..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::portal::list::tests::hostile;
+
+    #[test]
+    fn each_page_of_an_endpoint_has_a_title_of_its_own() {
+        let endpoint = Endpoint {
+            url: "https://example.com/hooks?key=1".to_owned(),
+            ..hostile()
+        };
+        let head = Head::of(&endpoint);
+        assert_eq!(head.title("Settings"), "Settings · example.com/hooks");
     }
 }

@@ -3,7 +3,7 @@
 //! Guarantees that what is asked for many endpoints is asked side by side and is bounded. Figures are a view, not a
 //! ledger.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -110,6 +110,20 @@ impl UseCases {
         });
         let glances: Vec<_> = asked.buffered(SIDE_BY_SIDE).collect().await;
         glances.into_iter().collect()
+    }
+
+    /// The endpoints of those apps that have only failed, and since when.
+    ///
+    /// # Errors
+    /// When the store is away.
+    pub async fn failing_of(&self, apps: HashSet<AppId>) -> Outcome<HashMap<EndpointId, UnixMillis>> {
+        let asked = stream::iter(apps).map(|app| async move { store(self.store.failing(&app).await) });
+        let mut asked = asked.buffered(SIDE_BY_SIDE);
+        let mut failing = HashMap::new();
+        while let Some(found) = asked.next().await {
+            failing.extend(found?);
+        }
+        Ok(failing)
     }
 
     /// Apps whose name, uid or id holds `text`, the newest first, and how many there are in all.

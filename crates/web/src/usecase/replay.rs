@@ -29,6 +29,8 @@ pub use nuncio_store::Replay;
 
 /// Messages that are looked at together.
 const BATCH: usize = 100;
+/// How many of those are looked at before a replay begins.
+const BATCHES_BEFORE: usize = 10;
 
 /// Deliveries that may wait in a lane when a replay adds to it: what is new then waits behind few that are sent again.
 const AHEAD_MAX: u32 = 100;
@@ -115,6 +117,35 @@ impl UseCases {
         Ok(name)
     }
 
+    /// Whether a replay would send nothing, as far as a short look tells: of a span with very many messages it is not
+    /// known, and then taken not to be so.
+    ///
+    /// # Errors
+    /// When there is no such endpoint, or it is disabled.
+    pub async fn nothing_to_replay(
+        &self,
+        app: &App,
+        endpoint: &str,
+        which: Replay,
+        span: Span,
+    ) -> Outcome<bool> {
+        let endpoint = self.endpoint(app, endpoint).await?;
+        refuse_disabled(&endpoint)?;
+        let filter = within(&endpoint.id, span.since, span.until.unwrap_or(self.now()));
+        let mut start = Start::Beginning;
+        for _ in 0..BATCHES_BEFORE {
+            let page = store(self.store.list_messages(&app.id, &filter, &batch(start)).await)?;
+            if page.items.iter().any(|stored| chooses(which, stored, &endpoint)) {
+                return Ok(false);
+            }
+            match page.next {
+                Some(next) => start = Start::After(next),
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
     /// Goes on with replays whose process is gone, until this one stops.
     pub async fn look_after_replays(self: Arc<Self>) {
         loop {
@@ -174,19 +205,9 @@ impl UseCases {
     async fn carry_on(&self, replay: &mut NotedReplay) -> Outcome<Ended> {
         let app = self.app(replay.task.app.as_str()).await?;
         let endpoint = self.endpoint(&app, replay.task.endpoint.as_str()).await?;
-        let filter = MessageFilter {
-            after: Some(replay.task.since),
-            // That bound is exclusive, a caller's is not.
-            before: Some(replay.task.until.plus(Duration::from_millis(1))),
-            deliveries: Deliveries::Of(endpoint.id.clone()),
-            ..MessageFilter::default()
-        };
+        let filter = within(&endpoint.id, replay.task.since, replay.task.until);
         loop {
-            let request = PageRequest {
-                limit: BATCH,
-                start: replay.task.done.clone().map_or(Start::Beginning, Start::After),
-                order: Order::OldestFirst,
-            };
+            let request = batch(replay.task.done.clone().map_or(Start::Beginning, Start::After));
             let page = store(self.store.list_messages(&app.id, &filter, &request).await)?;
             let chosen: Vec<_> = page
                 .items
@@ -305,6 +326,25 @@ fn envelope(message: &Message, now: UnixMillis) -> DeliveryEnvelope {
             message.created_at,
             TraceContext::default(),
         )
+    }
+}
+
+/// The messages of a stretch of time, with their deliveries to an endpoint.
+fn within(endpoint: &EndpointId, since: UnixMillis, until: UnixMillis) -> MessageFilter {
+    MessageFilter {
+        after: Some(since),
+        // That bound is exclusive, a caller's is not.
+        before: Some(until.plus(Duration::from_millis(1))),
+        deliveries: Deliveries::Of(endpoint.clone()),
+        ..MessageFilter::default()
+    }
+}
+
+fn batch(start: Start) -> PageRequest {
+    PageRequest {
+        limit: BATCH,
+        start,
+        order: Order::OldestFirst,
     }
 }
 
