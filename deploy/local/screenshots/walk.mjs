@@ -20,6 +20,7 @@ const endpoint = (draft) => api("POST", `/app/${app.id}/endpoint`, draft);
 const good = await endpoint({ url: `${receiver}/webhooks/users`, description: "User directory sync", headers: { "x-environment": "production" } });
 const bad = await endpoint({ url: `${failing}/hooks/billing-and-invoicing/a-rather-long-path/that-goes-on`, description: "Billing", filterTypes: ["sync.organization"] });
 const paused = await endpoint({ url: `${receiver}/staging`, description: "Staging, paused while we migrate", filterTypes: ["sync.user"] });
+await api("PUT", "/event-type/sync.organization.membership.invitation.accepted.by.an.invited.member.of.another.organization", { description: "A name as long as they come" });
 await endpoint({ url: `${receiver}/old`, description: '<svg onload=alert(1)>"><script>alert(2)</script>', disabled: true });
 await api("POST", `/app/${app.id}/endpoint/${paused.id}/pause`);
 let message;
@@ -79,6 +80,7 @@ for (const colorScheme of ["light", "dark"]) {
     await shot("portal-secret");
     await shot("portal-verify", `/portal/endpoints/${good.id}/verify?lang=python`);
     await shot("portal-delete", `/portal/endpoints/${good.id}/delete`);
+    await shot("portal-disable", `/portal/endpoints/${good.id}/disable`);
     await shot("portal-messages", "/portal/messages");
     await page.goto(`${base}/portal/messages/${first.id}`);
     await page.click(".attempts summary >> nth=0");
