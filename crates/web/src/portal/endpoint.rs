@@ -87,7 +87,7 @@ struct Figures {
     rate: Option<String>,
     attempts: String,
     p50: String,
-    p99: String,
+    p99: Option<String>,
     waiting: String,
     retrying: String,
     drain: Option<String>,
@@ -190,7 +190,7 @@ async fn load_live(
         Err(Refusal::Unavailable { .. }) => None,
         backlog => Some(backlog?),
     };
-    let told = |share| quantile(&all, share).map_or("–".to_owned(), span);
+    let told = |share| quantile(&all, share).map(span);
     let page = web.api.iterators.page(&request, attempts?, &scope, |stored| {
         AttemptLine::of(&stored, now)
     });
@@ -206,7 +206,7 @@ async fn load_live(
         figures: Figures {
             rate: rate(all.succeeded, all.failed),
             attempts: count(all.succeeded + all.failed),
-            p50: told(0.5),
+            p50: told(0.5).unwrap_or_else(|| "–".to_owned()),
             p99: told(0.99),
             waiting: backlog
                 .as_ref()
