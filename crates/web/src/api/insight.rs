@@ -265,7 +265,7 @@ struct AttemptCounts {
     success: u64,
     /// Attempts that anything else ended.
     fail: u64,
-    /// Attempts by duration: the key is the longest in milliseconds, `more` for those beyond.
+    /// Attempts that were answered, by duration: the key is the longest in milliseconds, `more` for those beyond.
     durations_ms: BTreeMap<String, u64>,
 }
 
