@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2e::{ApiClient, LONG, Nuncio, SHORT, eventually};
+use e2e::{ApiClient, LONG, Nuncio, SHORT, eventually, redis::command};
 use http::{Method, StatusCode};
 use lapin::{options::QueueDeclareOptions, types::FieldTable};
 use serde_json::{Value, json};
@@ -237,14 +237,9 @@ async fn a_secret_is_rotated_or_not() {
 
 /// What was being made or deleted when its process died.
 async fn in_doubt(stage: &Stage) -> BTreeSet<String> {
-    let client = redis::Client::open(stage.deployment.setting("NUNCIO_REDIS_URL")).expect("an address");
-    let mut link = client.get_multiplexed_async_connection().await.expect("Redis");
     let key = format!("{}:in-doubt", stage.deployment.namespace());
-    redis::cmd("HKEYS")
-        .arg(key)
-        .query_async(&mut link)
-        .await
-        .expect("an answer")
+    let found = command(stage.deployment.setting("NUNCIO_REDIS_URL"), &["HKEYS", &key]).await;
+    redis::from_redis_value(found.expect("an answer")).expect("texts")
 }
 
 async fn lane_exists(stage: &Stage, endpoint: &str) -> bool {

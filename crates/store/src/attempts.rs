@@ -68,12 +68,11 @@ impl Store {
                         .as_ref()
                         .is_none_or(|members| members.contains(&stored.attempt.message_id));
                 if !page.offer(position, matches.then_some(stored)) {
-                    return Ok(by_beginning(page.finish(request, true, place_position), request));
+                    return Ok(by_beginning(page, request, true));
                 }
             }
         }
-        let page = page.finish(request, walk.has_more(), place_position);
-        Ok(by_beginning(page, request))
+        Ok(by_beginning(page, request, walk.has_more()))
     }
 
     /// A page of a message's attempts, to all endpoints.
@@ -118,11 +117,11 @@ impl Store {
             for (place, stored) in places.iter().zip(self.attempts_at(app, places).await?) {
                 let matching = stored.filter(|stored| filter.matches(&stored.attempt));
                 if !page.offer(place.clone(), matching) {
-                    return Ok(by_beginning(page.finish(request, true, place_position), request));
+                    return Ok(by_beginning(page, request, true));
                 }
             }
         }
-        Ok(by_beginning(page.finish(request, false, place_position), request))
+        Ok(by_beginning(page, request, false))
     }
 
     /// One attempt of a message.
@@ -398,7 +397,12 @@ fn stream_id(position: AttemptPosition) -> StreamId {
 }
 
 /// The page in the order in which its attempts began. They are kept, and pages are cut, in that in which they ended.
-fn by_beginning(mut page: Page<StoredAttempt>, request: &PageRequest) -> Page<StoredAttempt> {
+fn by_beginning(
+    gathered: Gathered<Place, StoredAttempt>,
+    request: &PageRequest,
+    more: bool,
+) -> Page<StoredAttempt> {
+    let mut page = gathered.finish(request, more, place_position);
     match request.order {
         Order::NewestFirst => page
             .items

@@ -32,7 +32,7 @@ mod attempt;
 pub(crate) mod auth;
 mod body;
 mod document_page;
-mod endpoint;
+pub(crate) mod endpoint;
 mod error;
 mod event_type;
 mod gate;

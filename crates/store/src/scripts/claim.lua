@@ -35,13 +35,12 @@ local function remember(id, about, endpoint)
   redis.call('EXPIRE', key, seconds)
 end
 
-local function write(id, event, at, fields, routes, last)
+-- `since` is the time of publication that is known already: attempts are found by their distance from it.
+local function write(id, event, at, fields, routes, last, since)
   local payload, hash, token, done = ARGV[at + 2], ARGV[at + 4], ARGV[at + 5], string.find(ARGV[at + 6], 'd', 1, true)
   local key = prefix .. 'm:' .. id
   local record = {'HSET', key, 'h', hash, 'c', done and '' or token}
   for i = fields, fields + ARGV[at + 10] - 1 do record[#record + 1] = ARGV[i] end
-  -- Attempts that are known already are found by their distance from that time.
-  local since = redis.call('HGET', key, 'at')
   if since then
     record[#record + 1] = 'at'
     record[#record + 1] = since
@@ -119,7 +118,7 @@ while at <= #ARGV do
         write(id, event, at, fields, routes, last)
       else
         -- Known by an attempt alone, because the store lost the rest: the rest is written around it.
-        if not known[2] then write(owner, event, at, fields, routes, routes - 1) end
+        if not known[2] then write(owner, event, at, fields, routes, routes - 1, known[1]) end
         add(owner, at, routes, last)
       end
     end

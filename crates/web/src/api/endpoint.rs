@@ -29,7 +29,7 @@ use body::{
 };
 
 /// Headers whose values are never shown again, because they carry credentials.
-const SENSITIVE: [&str; 9] = [
+pub(crate) const SENSITIVE: [&str; 9] = [
     "authorization",
     "cookie",
     "proxy-authenticate",

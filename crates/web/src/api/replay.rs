@@ -172,7 +172,6 @@ struct EventExampleIn {
     )]
     event_type: String,
     /// Which of the examples that the type's schema gives, from 0.
-    #[serde(default)]
     #[schema(value_type = Option<u64>, minimum = 0, default = 0)]
     example_index: Option<Whole>,
 }

@@ -51,6 +51,7 @@ pub(super) fn with_kept(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::endpoint::SENSITIVE;
 
     fn headers(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         let owned = pairs
@@ -75,6 +76,13 @@ mod tests {
         }
         for name in ["x-environment", "X-Team", "x-own", "accept-language"] {
             assert!(!is_credential(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_keeps_to_itself_is_a_credential() {
+        for name in SENSITIVE {
+            assert!(is_credential(name), "{name}");
         }
     }
 
