@@ -12,8 +12,8 @@ use nuncio_store::InDoubt;
 use super::refusal::Outcome;
 use super::{UseCases, broker, store};
 
-/// How long whoever noted a doubt may still be about to settle it.
-const BEGUN_LONG_AGO: Duration = Duration::from_secs(45);
+/// How long whoever noted a doubt may still be about to settle it: longer than any request may take.
+const BEGUN_LONG_AGO: Duration = Duration::from_secs(75);
 /// How often what is in doubt is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
