@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use nuncio_broker::{Outgoing, PublishError, Received, Route};
+use nuncio_broker::{PublishError, Received};
 use nuncio_domain::{CoalesceKey, EndpointId, Message, MessageId, Routing, UnixMillis, route as routing_of};
 use nuncio_runtime::lifecycle::chain;
 use nuncio_store::{AppEntry, Claim, Claimed, DirectoryStatus, StoreError};
@@ -19,11 +19,11 @@ use nuncio_wire::{DeliveryEnvelope, IncomingEvent, SetAsideReason, TraceContext,
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::fanout::lots;
+use crate::fanout::{self, Fan};
 use crate::finish::FannedOut;
 use crate::set_aside::set_aside;
 use crate::trace::{self, Routed};
-use crate::{PUBLISH_PATIENCE, Shared};
+use crate::Shared;
 
 /// How far a publisher's time may be off before the router's own is taken.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3_600);
@@ -73,8 +73,7 @@ pub(crate) async fn route(shared: &Shared, events: Vec<Received>) -> Vec<FannedO
     let works = works.into_iter().flatten().collect();
     let fresh = claim(shared, works).await;
     nuncio_failpoints::hit!("router::claimed");
-    let routed = join_all(fresh.into_iter().map(|work| fan_out(shared, work))).await;
-    let routed: Vec<Work> = routed.into_iter().flatten().collect();
+    let routed = fan_out(shared, fresh).await;
     nuncio_failpoints::hit!("router::fanned-out");
     let unclaimed: Vec<Claim> = routed.iter().filter(|work| !work.claimed).map(claim_of).collect();
     if !unclaimed.is_empty() {
@@ -355,16 +354,17 @@ async fn rerouted(shared: &Shared, mut work: Work) -> Option<Work> {
     }
 }
 
-/// Publishes one message to all its endpoints; what could not be confirmed is returned to the queue.
-async fn fan_out(shared: &Shared, mut work: Work) -> Option<Work> {
-    let span = work.span.take();
+/// Publishes the messages to all their endpoints; what could not be confirmed is returned to the queue.
+async fn fan_out(shared: &Shared, works: Vec<Work>) -> Vec<Work> {
+    let fans: Vec<Fan> = works.iter().map(fan_of).collect();
+    let outcomes = fanout::publish(shared, &fans).await;
+    let each = works.into_iter().zip(&fans).zip(outcomes);
+    each.filter_map(|((work, fan), outcome)| conclude(work, fan, outcome))
+        .collect()
+}
+
+fn fan_of(work: &Work) -> Fan {
     let message = &work.message;
-    let endpoints: Vec<EndpointId> = work
-        .routes
-        .iter()
-        .filter(|(_, routing)| routing.is_routed())
-        .map(|(endpoint, _)| endpoint.clone())
-        .collect();
     let envelope = DeliveryEnvelope::first(
         message.app_id.clone(),
         message.id.clone(),
@@ -382,31 +382,30 @@ async fn fan_out(shared: &Shared, mut work: Work) -> Option<Work> {
     if let Some(about) = &work.coalesce {
         properties.put_text(headers::COALESCE, about.as_str());
     }
-    let deadline = Instant::now() + PUBLISH_PATIENCE;
-    let exchange = shared.parts.broker.names().deliveries();
-    let publishes = lots(&endpoints).map(|(first, rest)| {
-        let outgoing = Outgoing::persistent(properties.clone(), work.received.body.clone());
-        async move {
-            let route = Route {
-                bcc: rest,
-                ..Route::to(exchange, first.as_str())
-            };
-            shared.publisher.publish(&route, outgoing, deadline).await
-        }
-    });
-    let confirmed: Result<Vec<()>, PublishError> = join_all(publishes).await.into_iter().collect();
-    match confirmed {
-        Ok(_) => {
+    let routed = work.routes.iter().filter(|(_, routing)| routing.is_routed());
+    Fan {
+        endpoints: routed.map(|(endpoint, _)| endpoint.clone()).collect(),
+        properties,
+        body: work.received.body.clone(),
+    }
+}
+
+/// What follows from what became of its publishes: the work goes on, or its event is returned.
+fn conclude(mut work: Work, fan: &Fan, outcome: Result<(), PublishError>) -> Option<Work> {
+    let span = work.span.take();
+    let message = &work.message;
+    match outcome {
+        Ok(()) => {
             metrics::counter!("nuncio_router_events_total").increment(1);
-            metrics::counter!("nuncio_router_deliveries_total").increment(endpoints.len() as u64);
+            metrics::counter!("nuncio_router_deliveries_total").increment(fan.endpoints.len() as u64);
             tracing::debug!(
                 trace = work.trace.trace().map(tracing::field::display),
                 message_id = %message.id,
                 app = %message.app_id,
-                endpoints = endpoints.len(),
+                endpoints = fan.endpoints.len(),
                 "routed"
             );
-            trace::end(span, message, &Routed::To(endpoints.len()));
+            trace::end(span, message, &Routed::To(fan.endpoints.len()));
             Some(work)
         }
         Err(error) => {

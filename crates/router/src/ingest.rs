@@ -23,6 +23,8 @@ const LIMITS: Limits = Limits {
     batch_events: 64,
     // Each payload is copied into the claim and into the publishes.
     batch_bytes: 1024 * 1024,
+    // One burst to each of its queues.
+    turn_events: 8,
     // One batch: enough for all that one app can need, and what others wait for when they come.
     app_events: 64,
 };

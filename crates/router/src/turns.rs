@@ -1,8 +1,10 @@
-//! Whose events are routed next: each app's in turn.
+//! Whose events are routed next: each app's in turn, a few at a time.
 //!
 //! Owns what was taken from the ingest queue and is not being routed yet. Guarantees that the events of one app stay in
-//! order, that an app with one event waits for at most one of each other app, and that one app alone never has more than
-//! its share being routed, so that others find room at once. Pure: refuses to know the broker.
+//! order, that an app that comes fresh (nothing of it waits or is being routed) waits for no round of the others, but
+//! for one turn of theirs for each fresh one before it, and that one app alone never has more than its share being
+//! routed, so that others find room at once. A turn is several events, because what goes to the same queues at once
+//! costs the broker less. Pure: refuses to know the broker.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,6 +16,8 @@ pub(crate) struct Limits {
     pub(crate) batch_events: usize,
     /// Bytes of payloads at which a batch is full.
     pub(crate) batch_bytes: usize,
+    /// Events of one app in a row, while others wait.
+    pub(crate) turn_events: usize,
     /// Events of one app in all batches that are being routed.
     pub(crate) app_events: usize,
 }
@@ -23,7 +27,9 @@ pub(crate) struct Limits {
 pub(crate) struct Turns<T> {
     limits: Limits,
     apps: HashMap<Arc<str>, App<T>>,
-    /// The apps with events that wait, in the order of their turns.
+    /// Apps whose first turn this is.
+    fresh: VecDeque<Arc<str>>,
+    /// The other apps with events that wait, in the order of their turns.
     round: VecDeque<Arc<str>>,
     events: usize,
     bytes: usize,
@@ -59,11 +65,25 @@ pub(crate) struct Batch<T> {
     pub(crate) apps: Vec<Arc<str>>,
 }
 
+/// A batch that is being put together.
+struct Filling<T> {
+    events: Vec<T>,
+    apps: Vec<Arc<str>>,
+    bytes: usize,
+}
+
+impl<T> Filling<T> {
+    fn is_full(&self, limits: &Limits) -> bool {
+        self.events.len() >= limits.batch_events || self.bytes >= limits.batch_bytes
+    }
+}
+
 impl<T> Turns<T> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
             apps: HashMap::new(),
+            fresh: VecDeque::new(),
             round: VecDeque::new(),
             events: 0,
             bytes: 0,
@@ -88,57 +108,62 @@ impl<T> Turns<T> {
         };
         let app = self.apps.entry(Arc::clone(&name)).or_insert_with(App::unseen);
         if app.waiting.is_empty() {
-            self.round.push_back(name);
+            let line = match app.being_routed {
+                0 => &mut self.fresh,
+                _ => &mut self.round,
+            };
+            line.push_back(name);
         }
         app.waiting.push_back(Waiting { event, bytes });
         self.events += 1;
         self.bytes += bytes;
     }
 
-    /// The next batch, one event of each app in turn until it is full; nothing when all that waits has its share being
-    /// routed.
+    /// The next batch, a turn of each app until it is full; nothing when all that waits has its share being routed. Fresh
+    /// apps and the others alternate.
     pub(crate) fn take(&mut self) -> Option<Batch<T>> {
-        let mut batch = Batch {
+        let mut batch = Filling {
             events: Vec::new(),
             apps: Vec::new(),
+            bytes: 0,
         };
-        let mut bytes = 0;
         let mut without = 0;
-        while without < self.round.len()
-            && batch.events.len() < self.limits.batch_events
-            && bytes < self.limits.batch_bytes
-        {
-            let Some(name) = self.round.pop_front() else { break };
-            match self.next_of(&name) {
-                Some((next, more)) => {
-                    without = 0;
-                    bytes += next.bytes;
-                    batch.events.push(next.event);
-                    batch.apps.push(Arc::clone(&name));
-                    if more {
-                        self.round.push_back(name);
-                    }
-                }
-                None => {
-                    without += 1;
-                    self.round.push_back(name);
-                }
+        let mut fresh_first = true;
+        while !batch.is_full(&self.limits) {
+            let fresh_next = without >= self.round.len() || (fresh_first && !self.fresh.is_empty());
+            let line = if fresh_next { &mut self.fresh } else { &mut self.round };
+            let Some(name) = line.pop_front() else { break };
+            let before = batch.events.len();
+            if self.turn_of(&name, &mut batch) {
+                self.round.push_back(name);
             }
+            if !fresh_next {
+                without = if batch.events.len() == before { without + 1 } else { 0 };
+            }
+            fresh_first = !fresh_next;
         }
-        (!batch.events.is_empty()).then_some(batch)
+        let Filling { events, apps, .. } = batch;
+        (!events.is_empty()).then_some(Batch { events, apps })
     }
 
-    /// The next event of an app, if it has not its share already, and whether more of it wait.
-    fn next_of(&mut self, name: &str) -> Option<(Waiting<T>, bool)> {
-        let app = self.apps.get_mut(name)?;
-        if app.being_routed >= self.limits.app_events {
-            return None;
+    /// An app's turn: so many of its events as fit, and whether more of it wait.
+    fn turn_of(&mut self, name: &Arc<str>, batch: &mut Filling<T>) -> bool {
+        let Some(app) = self.apps.get_mut(name) else {
+            return false;
+        };
+        for _ in 0..self.limits.turn_events {
+            if app.being_routed >= self.limits.app_events || batch.is_full(&self.limits) {
+                break;
+            }
+            let Some(next) = app.waiting.pop_front() else { break };
+            app.being_routed += 1;
+            self.events -= 1;
+            self.bytes -= next.bytes;
+            batch.bytes += next.bytes;
+            batch.events.push(next.event);
+            batch.apps.push(Arc::clone(name));
         }
-        let next = app.waiting.pop_front()?;
-        app.being_routed += 1;
-        self.events -= 1;
-        self.bytes -= next.bytes;
-        Some((next, !app.waiting.is_empty()))
+        !app.waiting.is_empty()
     }
 
     /// Notes that a batch is no longer being routed: `apps` are those of its events.
@@ -164,6 +189,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         batch_events: 4,
         batch_bytes: 100,
+        turn_events: 2,
         app_events: 6,
     };
 
@@ -176,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_app_waits_for_one_event_of_a_busy_one() {
+    fn a_quiet_app_waits_for_one_turn_of_a_busy_one() {
         let mut turns = holding(&[
             ("busy", 1),
             ("busy", 2),
@@ -185,10 +211,24 @@ mod tests {
             ("busy", 5),
             ("quiet", 6),
         ]);
-        assert_eq!(turns.take().unwrap().events, [1, 6, 2, 3]);
-        assert_eq!(turns.take().unwrap().events, [4, 5]);
+        assert_eq!(turns.take().unwrap().events, [1, 2, 3, 4]);
+        assert_eq!(turns.take().unwrap().events, [6, 5]);
         assert!(turns.take().is_none());
         assert_eq!((turns.events(), turns.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn who_comes_fresh_is_not_behind_those_who_wait() {
+        let busy = |from| (from..from + 6).flat_map(|number| [("one", number), ("two", number + 10)]);
+        let mut turns = holding(&busy(1).collect::<Vec<_>>());
+        assert_eq!(turns.take().unwrap().events, [1, 2, 3, 4]);
+        assert_eq!(turns.take().unwrap().events, [11, 12, 5, 6]);
+        turns.push("fresh", 90, 10);
+        turns.push("other", 91, 10);
+        assert_eq!(turns.take().unwrap().events, [90, 13, 14, 91]);
+        // Not fresh any more, as long as the first is being routed.
+        turns.push("fresh", 92, 10);
+        assert_eq!(turns.take().unwrap().events, [15, 16, 92]);
     }
 
     #[test]
@@ -196,7 +236,7 @@ mod tests {
         let busy: Vec<_> = (0..20).map(|number| ("busy", number)).collect();
         let mut turns = holding(&busy);
         let first = turns.take().unwrap();
-        assert_eq!(first.events, [0, 1, 2, 3]);
+        assert_eq!(first.events, [0, 1, 2, 3], "nobody else waits");
         assert_eq!(turns.take().unwrap().events, [4, 5]);
         assert!(turns.take().is_none(), "its share is being routed");
         turns.push("quiet", 99, 10);
@@ -220,7 +260,7 @@ mod tests {
         let mut turns = holding(&[("one", 1), ("other", 2)]);
         let batch = turns.take().unwrap();
         turns.ended(&batch.apps);
-        assert!(turns.apps.is_empty() && turns.round.is_empty());
+        assert!(turns.apps.is_empty() && turns.round.is_empty() && turns.fresh.is_empty());
     }
 
     proptest! {
