@@ -2,13 +2,14 @@
 //!
 //! Owns the wait for confirms, the resending and the bound on what is on its way. Guarantees that a publish is
 //! reported as done only when the broker confirmed it and did not return it, that every wait has a deadline, and that
-//! every resend carries the same message. Refuses to know what is published.
+//! every resend carries the same message, which tells lanes that it may be there twice. Refuses to know what is published.
 
 mod confirms;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use nuncio_wire::headers;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -77,8 +78,9 @@ impl Publisher {
 
     /// Publishes `message` to `to` and returns when the broker confirmed it.
     ///
-    /// What is refused with a nack, lost with its connection, or not confirmed in time is published again, as it is,
-    /// until `deadline` passes. Dropping the future does not take a message back.
+    /// What is refused with a nack, lost with its connection, or not confirmed in time is published again until `deadline`
+    /// passes: as it is, but for the header [`headers::AGAIN`] where it goes to lanes, whose senders then ask the record
+    /// before they send it. Dropping the future does not take a message back.
     ///
     /// # Errors
     /// When no queue takes it although `to` says that one must; when the exchange does not exist or may not be written
@@ -86,7 +88,7 @@ impl Publisher {
     pub async fn publish(
         &self,
         to: &Route<'_>,
-        message: Outgoing,
+        mut message: Outgoing,
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let Ok(permit) = timeout_at(deadline, self.window.acquire()).await else {
@@ -152,6 +154,9 @@ impl Publisher {
             if Instant::now() >= deadline {
                 self.shared.meters.failed.increment(1);
                 return Err(self.unconfirmed(last));
+            }
+            if to.exchange == self.shared.names.deliveries() {
+                message.properties.put_int(headers::AGAIN, 1);
             }
         }
     }

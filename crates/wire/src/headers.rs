@@ -20,7 +20,7 @@ pub const DEADLINE: &str = "nuncio-deadline";
 pub const CREATED: &str = "nuncio-created";
 /// When this attempt is due, in milliseconds.
 pub const DUE: &str = "nuncio-due";
-/// Present on a delivery that was queued again from the record, so that the record is asked before it is sent.
+/// Present on a delivery that may have been queued before, so that the record is asked before it is sent.
 pub const AGAIN: &str = "nuncio-again";
 /// What an event of a coalesced type is about, as a digest.
 pub const COALESCE: &str = "nuncio-coalesce";

@@ -7,12 +7,13 @@ use std::time::Duration;
 use e2e::{FaultProxy, Mode};
 use nuncio_broker::{LinkState, PublishError, Route};
 use nuncio_domain::EndpointId;
+use nuncio_wire::headers;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{PATIENCE, Rig, config, id, message, next};
 
-/// Publishes one message after another, many at a time, while `fault` happens; then takes all that was confirmed.
-/// Returns how many messages came more than once.
+/// Publishes one message after another, many at a time, while `fault` happens; then takes all that was confirmed, and
+/// looks whether what comes again says so. Returns how many came more than once.
 async fn nothing_confirmed_is_lost(rig: &Rig, lane: &EndpointId, fault: impl Future<Output = ()>) -> usize {
     const AT_ONCE: u32 = 50;
     let stop = tokio_util::sync::CancellationToken::new();
@@ -46,7 +47,11 @@ async fn nothing_confirmed_is_lost(rig: &Rig, lane: &EndpointId, fault: impl Fut
             .unwrap_or_else(|_| panic!("{} of {all} are lost", missing.len()))
             .unwrap();
         missing.remove(&id(&received));
-        again += usize::from(!seen.insert(id(&received)));
+        if !seen.insert(id(&received)) {
+            again += 1;
+            let says_so = received.properties.headers.contains_key(headers::AGAIN);
+            assert!(says_so || received.redelivered, "{} came twice", id(&received));
+        }
         received.acker.ack();
     }
     again
@@ -160,7 +165,7 @@ async fn a_frozen_broker_is_left_and_found_again() {
     let rig = Rig::start(config(node.url())).await;
     let lane = rig.lane(1).await;
     let mut states = rig.broker.state();
-    nothing_confirmed_is_lost(&rig, &lane, async {
+    let again = nothing_confirmed_is_lost(&rig, &lane, async {
         node.freeze().unwrap();
         timeout(
             Duration::from_secs(15),
@@ -175,6 +180,7 @@ async fn a_frozen_broker_is_left_and_found_again() {
         rig.broker.wait_ready(PATIENCE).await.unwrap();
     })
     .await;
+    assert!(again > 0, "what was written before it froze was read when it went on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
