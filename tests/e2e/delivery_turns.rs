@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use e2e::{Deployment, Event, LONG, Receiver, eventually};
 
+use crate::crash_points::dies;
 use crate::delivery_stage::user;
 
 /// Events of the busy app that wait to be routed: a multiple of what is read at first.
@@ -48,4 +49,69 @@ async fn a_quiet_apps_event_overtakes_what_a_busy_app_has_waiting() {
         client.read(&last_of_busy).await.ok()
     })
     .await;
+}
+
+/// More than a router lets wait in its memory: what is behind it can be seen only if it makes way. The first router dies
+/// when it has moved some and not acknowledged them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_router_does_not_hold_in_memory_makes_way_and_comes_back_as_it_was() {
+    const EVENTS: usize = 800;
+    const PADDING: usize = 60_000;
+    let deployment = Deployment::shared().await.expect("a deployment");
+    let deployment = deployment.crashing().await.expect("a binary with crash points");
+    let api = deployment.start("api").await.expect("the API");
+    let mut router = deployment.start("router").await.expect("a router");
+    let client = api.client().await.expect("a client");
+    let receiver = Receiver::start().await.expect("a receiver");
+    let busy = client.create_app("Busy").await.expect("an app");
+    let quiet = client.create_app("Quiet").await.expect("an app");
+    for (app, path) in [(&busy, "/busy"), (&quiet, "/quiet")] {
+        let url = receiver.url(path);
+        client.create_endpoint(app, &url).await.expect("an endpoint");
+    }
+    router
+        .terminate(Duration::from_secs(60))
+        .await
+        .expect("it was told to");
+
+    let publisher = deployment.publisher().await.expect("a publisher");
+    let body = |n: usize| format!("{{\"n\":{n},\"padding\":\"{}\"}}", "x".repeat(PADDING));
+    let named = |app: &str, n: usize| Event::new(app, "sync.user", body(n)).id(&format!("event-{n}"));
+    let confirmed = publisher.publish_all((0..EVENTS).map(|n| named(&busy, n))).await;
+    assert_eq!(confirmed.expect("confirms"), EVENTS);
+    publisher
+        .publish(&named(&quiet, EVENTS))
+        .await
+        .expect("a confirm");
+
+    let doomed = deployment.clone().with("FAILPOINTS", "router::overflowed=20");
+    let doomed = doomed.start("router").await.expect("a router");
+    dies(doomed, "router::overflowed").await;
+    let router = deployment.start("router").await.expect("a router");
+    let _sender = deployment.start("sender").await.expect("a sender");
+    receiver.wait_for("/quiet", 1, LONG).await;
+    let before = receiver.count("/busy");
+    assert!(before < EVENTS, "the quiet app's event arrived behind all others");
+    let arrived = || receiver.times_by_id("/busy").len();
+    receiver
+        .wait_until("all of the busy app's events arrive", LONG, || {
+            arrived() == EVENTS
+        })
+        .await;
+    let metrics = router.metrics().await.expect("metrics");
+    let moved = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("nuncio_router_overflowed_total "));
+    let moved: f64 = moved.and_then(|text| text.parse().ok()).unwrap_or_default();
+    assert!(moved > 0.0, "nothing made way");
+    let arrived = receiver.requests("/busy");
+    let mut bodies: Vec<String> = arrived.iter().map(|request| request.text().to_owned()).collect();
+    bodies.sort_unstable();
+    let mut published: Vec<String> = (0..EVENTS).map(body).collect();
+    published.sort_unstable();
+    assert!(bodies == published, "each arrives once, as it was published");
+    for queue in ["ingest", "overflow", "set-aside"] {
+        let empty = async || (publisher.depth(queue).await.ok()? == 0).then_some(());
+        eventually(&format!("nothing is left in {queue}"), LONG, empty).await;
+    }
 }

@@ -424,7 +424,7 @@ impl Shared {
     ) -> Result<(), BrokerError> {
         match (on_missing, queue) {
             (OnMissing::Declare, Queue::Endpoint(endpoint)) => self.restore_endpoint(session, endpoint).await,
-            (OnMissing::Declare, Queue::Ingest | Queue::SetAside | Queue::Unroutable) => {
+            (OnMissing::Declare, Queue::Ingest | Queue::Overflow | Queue::SetAside | Queue::Unroutable) => {
                 self.declare(session, &[]).await
             }
             (OnMissing::Wait, _) | (_, Queue::Named(_)) => {

@@ -13,6 +13,8 @@ use nuncio_domain::EndpointId;
 pub enum Queue {
     /// Events that wait for a router.
     Ingest,
+    /// Events of apps that had too many waiting.
+    Overflow,
     /// Events that could not be read.
     SetAside,
     /// Deliveries that found no queue.
@@ -32,6 +34,7 @@ struct Spelled {
     namespace: String,
     events: String,
     ingest: String,
+    overflow: String,
     set_aside: String,
     deliveries: String,
     unroutable: String,
@@ -48,6 +51,7 @@ impl Names {
         Self(Arc::new(Spelled {
             events: spell("events"),
             ingest: spell("ingest"),
+            overflow: spell("overflow"),
             set_aside: spell("set-aside"),
             deliveries: spell("deliveries"),
             unroutable: spell("unroutable"),
@@ -74,6 +78,13 @@ impl Names {
     #[must_use]
     pub fn ingest(&self) -> &str {
         &self.0.ingest
+    }
+
+    /// The queue of events that were taken from the ingest queue so that others behind them need not wait; published to
+    /// through the default exchange.
+    #[must_use]
+    pub fn overflow(&self) -> &str {
+        &self.0.overflow
     }
 
     /// The queue of events that could not be read; published to through the default exchange.
@@ -142,6 +153,7 @@ impl Names {
     pub fn queue<'a>(&'a self, queue: &'a Queue) -> Cow<'a, str> {
         match queue {
             Queue::Ingest => Cow::Borrowed(self.ingest()),
+            Queue::Overflow => Cow::Borrowed(self.overflow()),
             Queue::SetAside => Cow::Borrowed(self.set_aside()),
             Queue::Unroutable => Cow::Borrowed(self.unroutable()),
             Queue::Endpoint(endpoint) => Cow::Owned(self.endpoint_queue(endpoint)),
@@ -160,6 +172,7 @@ mod tests {
         let endpoint = EndpointId::parse("ep_1").unwrap();
         assert_eq!(names.events(), "nuncio.events");
         assert_eq!(names.queue(&Queue::Ingest), "nuncio.ingest");
+        assert_eq!(names.queue(&Queue::Overflow), "nuncio.overflow");
         assert_eq!(names.queue(&Queue::SetAside), "nuncio.set-aside");
         assert_eq!(names.queue(&Queue::Unroutable), "nuncio.unroutable");
         assert_eq!(names.deliveries(), "nuncio.deliveries");

@@ -68,6 +68,7 @@ pub(crate) fn queues(names: &Names, rungs: &[Duration]) -> Vec<QueuePlan> {
         plan(names.set_aside(), quorum(None)),
         plan(names.unroutable(), quorum(Some(names))),
         plan(names.ingest(), quorum(Some(names))),
+        plan(names.overflow(), quorum(Some(names))),
     ];
     all.extend(
         rungs

@@ -45,6 +45,7 @@ pub(crate) async fn declare(session: &Session, names: &Names, rungs: &[Duration]
     let catching = plan::deliveries(names);
     exchange(session, names.deliveries(), ExchangeKind::Direct, catching).await?;
     queue(session, names.ingest(), quorum(Some(names))).await?;
+    queue(session, names.overflow(), quorum(Some(names))).await?;
     events(session, names).await?;
     exchange(
         session,

@@ -103,6 +103,13 @@ const METRICS: &[Metric] = &[
         "Events whose message id was accepted before, and which were not delivered again",
     ),
     metric(
+        "nuncio_router_overflowed_total",
+        Counter,
+        "",
+        ROUTER,
+        "Events moved to the overflow queue, because too many of their app waited",
+    ),
+    metric(
         "nuncio_router_set_aside_total",
         Counter,
         "reason",
@@ -254,14 +261,14 @@ const METRICS: &[Metric] = &[
     metric(
         "nuncio_queue_messages",
         Gauge,
-        "queue: ingest, set-aside, unroutable",
+        "queue: ingest, overflow, set-aside, unroutable",
         API,
         "Messages waiting in the namespace's own queues; every api process tells the same: take the maximum",
     ),
     metric(
         "nuncio_queue_consumers",
         Gauge,
-        "queue: ingest, set-aside, unroutable",
+        "queue: ingest, overflow, set-aside, unroutable",
         API,
         "Consumers of these queues; 0 of ingest means that no router runs",
     ),

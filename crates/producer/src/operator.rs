@@ -137,12 +137,22 @@ impl Operator {
             .await
     }
 
-    /// Events that wait for a router; nothing when the queue does not exist.
+    /// Events that wait for a router, those in the overflow queue among them; nothing when the ingest queue does not exist.
     ///
     /// # Errors
     /// When RabbitMQ is away, or refuses.
     pub async fn ingest_depth(&self) -> Result<Option<QueueDepth>, BrokerError> {
-        self.broker.depth(self.broker.names().ingest()).await
+        let names = self.broker.names();
+        let Some(ingest) = self.broker.depth(names.ingest()).await? else {
+            return Ok(None);
+        };
+        let overflow = self.broker.depth(names.overflow()).await?;
+        Ok(Some(QueueDepth {
+            messages: ingest
+                .messages
+                .saturating_add(overflow.map_or(0, |depth| depth.messages)),
+            ..ingest
+        }))
     }
 
     /// Events that were set aside; nothing when the queue does not exist.

@@ -19,11 +19,11 @@ use nuncio_wire::{DeliveryEnvelope, IncomingEvent, SetAsideReason, TraceContext,
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use crate::Shared;
 use crate::fanout::{self, Fan};
 use crate::finish::FannedOut;
 use crate::set_aside::set_aside;
 use crate::trace::{self, Routed};
-use crate::Shared;
 
 /// How far a publisher's time may be off before the router's own is taken.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(24 * 3_600);

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::finish::{self, FannedOut};
 use crate::read_ahead::ReadAhead;
 use crate::turns::{Batch, Limits, Turns};
-use crate::{Shared, batch};
+use crate::{Shared, batch, overflow};
 
 /// Batches under way at once, at most.
 const BATCHES_MAX: usize = 8;
@@ -32,16 +32,27 @@ const LIMITS: Limits = Limits {
 /// Routes events until told to stop, then finishes those it has begun.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let (done, fanned_out) = mpsc::unbounded_channel();
+    let (over, overflowing) = mpsc::unbounded_channel();
     let finishing = async {
         tokio::select! {
             () = finish::run(&shared, fanned_out) => {}
             () = shared.parts.life.hard.cancelled() => {}
         }
     };
-    tokio::join!(take_in(&shared, done), finishing);
+    let moving = async {
+        tokio::select! {
+            () = overflow::run(&shared, overflowing) => {}
+            () = shared.parts.life.hard.cancelled() => {}
+        }
+    };
+    tokio::join!(take_in(&shared, done, over), finishing, moving);
 }
 
-async fn take_in(shared: &Shared, done: mpsc::UnboundedSender<Vec<FannedOut>>) {
+async fn take_in(
+    shared: &Shared,
+    done: mpsc::UnboundedSender<Vec<FannedOut>>,
+    over: mpsc::UnboundedSender<Received>,
+) {
     let mut ahead = ReadAhead::new(shared.parts.broker.clone());
     let mut turns = Turns::new(LIMITS);
     let mut under_way = FuturesUnordered::new();
@@ -58,19 +69,19 @@ async fn take_in(shared: &Shared, done: mpsc::UnboundedSender<Vec<FannedOut>>) {
         {
             under_way.push(route(batch));
         }
-        ahead.adjust(turns.events(), turns.bytes());
+        ahead.adjust(turns.load());
         tokio::select! {
             biased;
             () = soft.cancelled() => break,
             Some(apps) = under_way.next(), if !under_way.is_empty() => turns.ended(&apps),
             received = ahead.recv() => match received {
-                Some(first) => gather(first, &mut ahead, &mut turns),
+                Some(first) => gather(first, &mut ahead, &mut turns, &over),
                 None => break,
             },
         }
     }
     // What waits returns to the queue, for others to route.
-    drop(turns);
+    drop((turns, over));
     ahead.cancel().await;
     nuncio_failpoints::hit!("router::stopping");
     let finish = async { while under_way.next().await.is_some() {} };
@@ -80,15 +91,26 @@ async fn take_in(shared: &Shared, done: mpsc::UnboundedSender<Vec<FannedOut>>) {
     }
 }
 
-/// Takes in `first` and what has arrived behind it.
-fn gather(first: Received, ahead: &mut ReadAhead, turns: &mut Turns<Received>) {
+/// Takes in `first` and what has arrived behind it; what is too much goes to the overflow queue.
+fn gather(
+    first: (Received, bool),
+    ahead: &mut ReadAhead,
+    turns: &mut Turns<Received>,
+    over: &mpsc::UnboundedSender<Received>,
+) {
     let mut received = Some(first);
-    while let Some(event) = received {
+    while let Some((event, may_move)) = received {
         let bytes = event.body.len();
         // What names no app is set aside; until then it stands in line as if it were one.
         let app = IncomingEvent::app_named(&event.routing_key, &event.properties).unwrap_or_default();
         let app = app.to_owned();
-        turns.push(&app, event, bytes);
+        let too_much = overflow::is_too_much(turns.load(), turns.load_of(&app));
+        if may_move && too_much && overflow::can_move(&event) {
+            // Whoever would move it is gone only with this process.
+            over.send(event).ok();
+        } else {
+            turns.push(&app, event, bytes);
+        }
         received = ahead.recv().now_or_never().flatten();
     }
 }

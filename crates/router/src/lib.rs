@@ -10,6 +10,7 @@ mod fanout;
 mod finish;
 mod ingest;
 mod journal;
+mod overflow;
 mod read_ahead;
 mod set_aside;
 mod sweep;

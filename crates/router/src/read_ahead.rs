@@ -2,7 +2,8 @@
 //!
 //! Owns how many events are in memory: one subscription's as long as that is enough, more subscriptions while events wait,
 //! and fewer again when they hold too many bytes or wait no longer. A subscription cannot change its prefetch, so that
-//! there are several of the same. Refuses to know what events mean.
+//! there are several of the same. What was moved to the overflow queue is read when nothing else comes.
+//! Refuses to know what events mean.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -12,10 +13,14 @@ use std::time::Duration;
 use nuncio_broker::{Broker, ConsumeOptions, Consumer, OnMissing, Queue, Received};
 use tokio::time::Instant;
 
+use crate::overflow::{self, Load};
+
 /// Events that one subscription is handed before any is acknowledged: so much may be in memory of what may be large.
 const PREFETCH: u16 = 400;
 /// Subscriptions, at most: a busy app's events that a quiet app's can overtake, and some 30 MiB when they are small.
 const SUBSCRIPTIONS_MAX: usize = 40;
+/// The same as `PREFETCH`, of what was moved: it is nobody's first, and adds to the others' bytes.
+const PREFETCH_MOVED: u16 = 100;
 /// Bytes of payloads that may wait before less is read ahead.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How long nothing is to wait before less is read ahead.
@@ -45,6 +50,7 @@ fn change(subscriptions: usize, events: usize, bytes: usize, calm: Duration) -> 
 pub(crate) struct ReadAhead {
     broker: Broker,
     subscriptions: Vec<Consumer>,
+    moved: Consumer,
     waited_last: Instant,
 }
 
@@ -52,28 +58,32 @@ impl ReadAhead {
     pub(crate) fn new(broker: Broker) -> Self {
         Self {
             subscriptions: vec![subscribe(&broker)],
+            moved: consume(&broker, Queue::Overflow, PREFETCH_MOVED),
             broker,
             waited_last: Instant::now(),
         }
     }
 
-    /// The next event; nothing only after the process was told to stop. Safe to cancel.
-    pub(crate) async fn recv(&mut self) -> Option<Received> {
+    /// The next event, and whether it may be moved; nothing only after the process was told to stop. Safe to cancel.
+    pub(crate) async fn recv(&mut self) -> Option<(Received, bool)> {
         poll_fn(|context| {
             for subscription in &mut self.subscriptions {
                 // Made anew each time: what it waits for is kept in the subscription.
                 let received = pin!(subscription.recv());
                 if let Poll::Ready(received) = received.poll(context) {
-                    return Poll::Ready(received);
+                    return Poll::Ready(received.map(|event| (event, true)));
                 }
             }
-            Poll::Pending
+            let moved = pin!(self.moved.recv());
+            moved
+                .poll(context)
+                .map(|received| received.map(|event| (overflow::back(event), false)))
         })
         .await
     }
 
-    /// Reads further ahead, or less far, now that so many events with so many bytes wait.
-    pub(crate) fn adjust(&mut self, events: usize, bytes: usize) {
+    /// Reads further ahead, or less far, now that so much waits.
+    pub(crate) fn adjust(&mut self, Load { events, bytes }: Load) {
         let now = Instant::now();
         if events > 0 {
             self.waited_last = now;
@@ -88,16 +98,21 @@ impl ReadAhead {
 
     /// Reads no more.
     pub(crate) async fn cancel(self) {
-        futures_util::future::join_all(self.subscriptions.into_iter().map(Consumer::cancel)).await;
+        let all = self.subscriptions.into_iter().chain([self.moved]);
+        futures_util::future::join_all(all.map(Consumer::cancel)).await;
     }
 }
 
 fn subscribe(broker: &Broker) -> Consumer {
+    consume(broker, Queue::Ingest, PREFETCH)
+}
+
+fn consume(broker: &Broker, queue: Queue, prefetch: u16) -> Consumer {
     let options = ConsumeOptions {
-        prefetch: PREFETCH,
+        prefetch,
         on_missing: OnMissing::Declare,
     };
-    broker.consume(Queue::Ingest, options)
+    broker.consume(queue, options)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::overflow::Load;
+
 /// How much is routed at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -31,13 +33,13 @@ pub(crate) struct Turns<T> {
     fresh: VecDeque<Arc<str>>,
     /// The other apps with events that wait, in the order of their turns.
     round: VecDeque<Arc<str>>,
-    events: usize,
-    bytes: usize,
+    load: Load,
 }
 
 #[derive(Debug)]
 struct App<T> {
     waiting: VecDeque<Waiting<T>>,
+    bytes: usize,
     being_routed: usize,
 }
 
@@ -51,6 +53,7 @@ impl<T> App<T> {
     fn unseen() -> Self {
         Self {
             waiting: VecDeque::new(),
+            bytes: 0,
             being_routed: 0,
         }
     }
@@ -85,19 +88,21 @@ impl<T> Turns<T> {
             apps: HashMap::new(),
             fresh: VecDeque::new(),
             round: VecDeque::new(),
-            events: 0,
-            bytes: 0,
+            load: Load::default(),
         }
     }
 
-    /// Events that wait.
-    pub(crate) fn events(&self) -> usize {
-        self.events
+    /// What waits.
+    pub(crate) fn load(&self) -> Load {
+        self.load
     }
 
-    /// Bytes of their payloads.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    /// What waits of `app`.
+    pub(crate) fn load_of(&self, app: &str) -> Load {
+        self.apps.get(app).map_or_else(Load::default, |app| Load {
+            events: app.waiting.len(),
+            bytes: app.bytes,
+        })
     }
 
     /// Takes in an event of `app` with a payload of so many `bytes`.
@@ -115,8 +120,9 @@ impl<T> Turns<T> {
             line.push_back(name);
         }
         app.waiting.push_back(Waiting { event, bytes });
-        self.events += 1;
-        self.bytes += bytes;
+        app.bytes += bytes;
+        self.load.events += 1;
+        self.load.bytes += bytes;
     }
 
     /// The next batch, a turn of each app until it is full; nothing when all that waits has its share being routed. Fresh
@@ -131,14 +137,22 @@ impl<T> Turns<T> {
         let mut fresh_first = true;
         while !batch.is_full(&self.limits) {
             let fresh_next = without >= self.round.len() || (fresh_first && !self.fresh.is_empty());
-            let line = if fresh_next { &mut self.fresh } else { &mut self.round };
+            let line = if fresh_next {
+                &mut self.fresh
+            } else {
+                &mut self.round
+            };
             let Some(name) = line.pop_front() else { break };
             let before = batch.events.len();
             if self.turn_of(&name, &mut batch) {
                 self.round.push_back(name);
             }
             if !fresh_next {
-                without = if batch.events.len() == before { without + 1 } else { 0 };
+                without = if batch.events.len() == before {
+                    without + 1
+                } else {
+                    0
+                };
             }
             fresh_first = !fresh_next;
         }
@@ -155,10 +169,13 @@ impl<T> Turns<T> {
             if app.being_routed >= self.limits.app_events || batch.is_full(&self.limits) {
                 break;
             }
-            let Some(next) = app.waiting.pop_front() else { break };
+            let Some(next) = app.waiting.pop_front() else {
+                break;
+            };
             app.being_routed += 1;
-            self.events -= 1;
-            self.bytes -= next.bytes;
+            app.bytes -= next.bytes;
+            self.load.events -= 1;
+            self.load.bytes -= next.bytes;
             batch.bytes += next.bytes;
             batch.events.push(next.event);
             batch.apps.push(Arc::clone(name));
@@ -214,7 +231,7 @@ mod tests {
         assert_eq!(turns.take().unwrap().events, [1, 2, 3, 4]);
         assert_eq!(turns.take().unwrap().events, [6, 5]);
         assert!(turns.take().is_none());
-        assert_eq!((turns.events(), turns.bytes()), (0, 0));
+        assert_eq!(turns.load(), Load::default());
     }
 
     #[test]
@@ -251,8 +268,16 @@ mod tests {
         for number in 0..4 {
             turns.push("app", number, 60);
         }
+        let of_two = Load {
+            events: 2,
+            bytes: 120,
+        };
         assert_eq!(turns.take().unwrap().events, [0, 1]);
-        assert_eq!(turns.bytes(), 120);
+        assert_eq!(turns.load(), of_two);
+        assert_eq!(
+            (turns.load_of("app"), turns.load_of("other")),
+            (of_two, Load::default())
+        );
     }
 
     #[test]

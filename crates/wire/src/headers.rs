@@ -38,9 +38,9 @@ pub const ATTEMPT_SPAN: &str = "nuncio-attempt-span";
 pub const REASON: &str = "nuncio-reason";
 /// What exactly was wrong with an event that was set aside.
 pub const DETAIL: &str = "nuncio-detail";
-/// The exchange that an event was published to before it was set aside.
+/// The exchange that an event was published to before it was set aside, or moved out of the way of others.
 pub const ORIGINAL_EXCHANGE: &str = "nuncio-original-exchange";
-/// The routing key that an event was published with before it was set aside.
+/// The routing key that an event was published with before that.
 pub const ORIGINAL_ROUTING_KEY: &str = "nuncio-original-routing-key";
 /// When an event was set aside, in milliseconds.
 pub const SET_ASIDE_AT: &str = "nuncio-set-aside-at";

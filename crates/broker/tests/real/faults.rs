@@ -180,7 +180,10 @@ async fn a_frozen_broker_is_left_and_found_again() {
         rig.broker.wait_ready(PATIENCE).await.unwrap();
     })
     .await;
-    assert!(again > 0, "what was written before it froze was read when it went on");
+    assert!(
+        again > 0,
+        "what was written before it froze was read when it went on"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

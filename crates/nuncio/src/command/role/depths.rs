@@ -38,6 +38,7 @@ async fn ask(broker: &Broker, rungs: &[Duration]) -> Result<(), nuncio_broker::B
     let names = broker.names();
     let queues = [
         ("ingest", names.ingest()),
+        ("overflow", names.overflow()),
         ("set-aside", names.set_aside()),
         ("unroutable", names.unroutable()),
     ];
