@@ -1,6 +1,8 @@
 //! Channels shared by many consumers.
 //!
-//! Owns how consumers are spread over channels: by prefetch, because it is set per channel, and never too many on one.
+//! Owns how consumers are spread over channels: by prefetch, because it is set per channel, and never too many on one. Those
+//! that may hold much unsettled have a channel each, because RabbitMQ looks for every acknowledged message among all
+//! that are unsettled on its channel, from the oldest on.
 //! Refuses to know queues.
 
 use std::collections::HashMap;
@@ -24,6 +26,8 @@ pub(crate) const CONSUMERS_PER_CHANNEL_MAX: usize = 2_000;
 const CONSUMERS_PER_CHANNEL: usize = 100;
 /// Channels with the same prefetch that are opened before any is filled to the brim.
 const CHANNELS: usize = 4;
+/// The prefetch from which on a consumer shares its channel with none.
+const PREFETCH_LARGE: u16 = 200;
 /// Consumers that subscribe at the same time.
 const TURNS: usize = 128;
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -110,13 +114,17 @@ impl ConsumeChannels {
                 .get()
                 .is_none_or(|open| open.channel.status().connected())
         });
+        let most = match slots.len() {
+            _ if prefetch >= PREFETCH_LARGE => 1,
+            CHANNELS.. => CONSUMERS_PER_CHANNEL_MAX,
+            _ => CONSUMERS_PER_CHANNEL,
+        };
         let emptiest = slots
             .iter()
             .min_by_key(|slot| slot.taken.load(Ordering::Acquire))
-            .map(|slot| (slot.clone(), slot.taken.load(Ordering::Acquire)));
+            .cloned();
         let slot = match emptiest {
-            Some((slot, taken)) if taken < CONSUMERS_PER_CHANNEL => slot,
-            Some((slot, taken)) if slots.len() >= CHANNELS && taken < CONSUMERS_PER_CHANNEL_MAX => slot,
+            Some(slot) if slot.taken.load(Ordering::Acquire) < most => slot,
             _ => {
                 let slot = Arc::new(Slot::default());
                 slots.push(slot.clone());
