@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Deployment, Event, LONG, Receiver, eventually};
+use e2e::{ApiClient, Deployment, Event, LONG, Nuncio, Publisher, Receiver, eventually};
 
 use crate::crash_points::dies;
 use crate::delivery_stage::user;
@@ -10,31 +10,64 @@ use crate::delivery_stage::user;
 /// Events of the busy app that wait to be routed: a multiple of what is read at first.
 const BUSY: usize = 4_000;
 
+/// A busy app and a quiet one, with an endpoint each, and no router.
+struct Stage {
+    deployment: Deployment,
+    _api: Nuncio,
+    client: ApiClient,
+    publisher: Publisher,
+    receiver: Receiver,
+    busy: String,
+    quiet: String,
+}
+
+impl Stage {
+    async fn open(deployment: Deployment) -> Self {
+        let api = deployment.start("api").await.expect("the API");
+        // Declares what events are published to.
+        let mut router = deployment.start("router").await.expect("a router");
+        let client = api.client().await.expect("a client");
+        let receiver = Receiver::start().await.expect("a receiver");
+        let busy = client.create_app("Busy").await.expect("an app");
+        let quiet = client.create_app("Quiet").await.expect("an app");
+        for (app, path) in [(&busy, "/busy"), (&quiet, "/quiet")] {
+            let url = receiver.url(path);
+            client.create_endpoint(app, &url).await.expect("an endpoint");
+        }
+        router
+            .terminate(Duration::from_secs(60))
+            .await
+            .expect("it was told to");
+        Self {
+            publisher: deployment.publisher().await.expect("a publisher"),
+            deployment,
+            _api: api,
+            client,
+            receiver,
+            busy,
+            quiet,
+        }
+    }
+
+    /// Publishes so many events of the busy app, and then one of the quiet app.
+    async fn publish(&self, many: usize, body: impl Fn(usize) -> String) {
+        let named = |app: &str, n: usize| Event::new(app, "sync.user", body(n)).id(&format!("event-{n}"));
+        let events = (0..many).map(|n| named(&self.busy, n));
+        let confirmed = self.publisher.publish_all(events).await;
+        assert_eq!(confirmed.expect("confirms"), many);
+        let last = named(&self.quiet, many);
+        self.publisher.publish(&last).await.expect("a confirm");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_apps_event_overtakes_what_a_busy_app_has_waiting() {
     let deployment = Deployment::shared().await.expect("a deployment");
-    let api = deployment.start("api").await.expect("the API");
-    let mut router = deployment.start("router").await.expect("a router");
-    let client = api.client().await.expect("a client");
-    let receiver = Receiver::start().await.expect("a receiver");
-    let busy = client.create_app("Busy").await.expect("an app");
-    let quiet = client.create_app("Quiet").await.expect("an app");
-    for app in [&busy, &quiet] {
-        let url = receiver.url("/");
-        client.create_endpoint(app, &url).await.expect("an endpoint");
-    }
-    router
-        .terminate(Duration::from_secs(60))
-        .await
-        .expect("it was told to");
+    let stage = Stage::open(deployment).await;
+    stage.publish(BUSY, user).await;
 
-    let publisher = deployment.publisher().await.expect("a publisher");
-    let named = |app: &str, n: usize| Event::new(app, "sync.user", user(n)).id(&format!("event-{n}"));
-    let confirmed = publisher.publish_all((0..BUSY).map(|n| named(&busy, n))).await;
-    assert_eq!(confirmed.expect("confirms"), BUSY);
-    publisher.publish(&named(&quiet, BUSY)).await.expect("a confirm");
-
-    let _router = deployment.start("router").await.expect("a router");
+    let (client, busy, quiet) = (&stage.client, &stage.busy, &stage.quiet);
+    let _router = stage.deployment.start("router").await.expect("a router");
     let last_of_busy = format!("/api/v1/app/{busy}/msg/event-{}", BUSY - 1);
     let of_quiet = format!("/api/v1/app/{quiet}/msg/event-{BUSY}");
     eventually("the quiet app's event is routed", LONG, || async {
@@ -59,30 +92,10 @@ async fn what_a_router_does_not_hold_in_memory_makes_way_and_comes_back_as_it_wa
     const PADDING: usize = 60_000;
     let deployment = Deployment::shared().await.expect("a deployment");
     let deployment = deployment.crashing().await.expect("a binary with crash points");
-    let api = deployment.start("api").await.expect("the API");
-    let mut router = deployment.start("router").await.expect("a router");
-    let client = api.client().await.expect("a client");
-    let receiver = Receiver::start().await.expect("a receiver");
-    let busy = client.create_app("Busy").await.expect("an app");
-    let quiet = client.create_app("Quiet").await.expect("an app");
-    for (app, path) in [(&busy, "/busy"), (&quiet, "/quiet")] {
-        let url = receiver.url(path);
-        client.create_endpoint(app, &url).await.expect("an endpoint");
-    }
-    router
-        .terminate(Duration::from_secs(60))
-        .await
-        .expect("it was told to");
-
-    let publisher = deployment.publisher().await.expect("a publisher");
+    let stage = Stage::open(deployment).await;
+    let (deployment, receiver) = (&stage.deployment, &stage.receiver);
     let body = |n: usize| format!("{{\"n\":{n},\"padding\":\"{}\"}}", "x".repeat(PADDING));
-    let named = |app: &str, n: usize| Event::new(app, "sync.user", body(n)).id(&format!("event-{n}"));
-    let confirmed = publisher.publish_all((0..EVENTS).map(|n| named(&busy, n))).await;
-    assert_eq!(confirmed.expect("confirms"), EVENTS);
-    publisher
-        .publish(&named(&quiet, EVENTS))
-        .await
-        .expect("a confirm");
+    stage.publish(EVENTS, body).await;
 
     let doomed = deployment.clone().with("FAILPOINTS", "router::overflowed=20");
     let doomed = doomed.start("router").await.expect("a router");
@@ -111,7 +124,7 @@ async fn what_a_router_does_not_hold_in_memory_makes_way_and_comes_back_as_it_wa
     published.sort_unstable();
     assert!(bodies == published, "each arrives once, as it was published");
     for queue in ["ingest", "overflow", "set-aside"] {
-        let empty = async || (publisher.depth(queue).await.ok()? == 0).then_some(());
+        let empty = async || (stage.publisher.depth(queue).await.ok()? == 0).then_some(());
         eventually(&format!("nothing is left in {queue}"), LONG, empty).await;
     }
 }

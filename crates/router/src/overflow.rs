@@ -10,7 +10,7 @@ use futures_util::stream::{StreamExt, poll_fn};
 use nuncio_broker::{Outgoing, Received, Route};
 use nuncio_runtime::lifecycle::chain;
 use nuncio_wire::{HeaderValue, Properties, headers};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::{PUBLISH_PATIENCE, Shared};
@@ -23,6 +23,8 @@ const BYTES: usize = 16 * 1024 * 1024;
 const PART: usize = 16;
 /// Events that are being moved at once: few enough for the publishes of what is routed meanwhile.
 const AT_ONCE: usize = 256;
+/// Bytes of their payloads: each is copied into its publish.
+const BYTES_AT_ONCE: u32 = 4 * 1024 * 1024;
 /// How long an event waits that could not be moved, before it returns.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -48,8 +50,14 @@ pub(crate) fn can_move(received: &Received) -> bool {
 
 /// Moves what comes until nothing can come any more.
 pub(crate) async fn run(shared: &Shared, mut taken: mpsc::UnboundedReceiver<Received>) {
+    let room = Semaphore::new(BYTES_AT_ONCE as usize);
     poll_fn(|context| taken.poll_recv(context))
-        .for_each_concurrent(AT_ONCE, |received| move_over(shared, received))
+        .for_each_concurrent(AT_ONCE, async |received| {
+            let bytes = u32::try_from(received.body.len()).unwrap_or(u32::MAX);
+            // Never closed.
+            let _taken = room.acquire_many(bytes.min(BYTES_AT_ONCE)).await;
+            move_over(shared, received).await;
+        })
         .await;
 }
 
