@@ -55,11 +55,8 @@ async fn endpoints_that_come_back_are_asked_by_one_request_before_they_get_more(
     let events = (0..WAITING).map(|n| Event::new(&stage.app, "sync.user", user(n)));
     stage.publisher.publish_all(events).await.unwrap();
     eventually("every breaker is open", LONG, || async {
-        let metrics = stage.nuncio.metrics().await.ok()?;
-        let open = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("nuncio_sender_breakers_open "))?;
-        (open.parse() == Ok(ENDPOINTS)).then_some(())
+        let open = stage.nuncio.metric("nuncio_sender_breakers_open").await.ok()??;
+        (open == ENDPOINTS as f64).then_some(())
     })
     .await;
     stage.receiver.resume().await.unwrap();

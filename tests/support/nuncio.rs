@@ -114,6 +114,18 @@ impl Nuncio {
         }
     }
 
+    /// The value of one metric in `/metrics`, named with its labels; nothing when it is not there.
+    ///
+    /// # Errors
+    /// When it does not answer 200, or the value is no number.
+    pub async fn metric(&self, name: &str) -> Result<Option<f64>> {
+        let metrics = self.metrics().await?;
+        let mut named = metrics
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(named.next().map(str::parse).transpose()?)
+    }
+
     /// `GET` on the health listener (`/livez`, `/readyz`, `/metrics`): status and body.
     ///
     /// # Errors

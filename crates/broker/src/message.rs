@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use nuncio_domain::EndpointId;
-use nuncio_wire::Properties;
+use nuncio_wire::{Properties, headers};
 
 use crate::acker::Acker;
 
@@ -78,4 +78,16 @@ pub struct Received {
     pub redelivered: bool,
     /// What acknowledges it.
     pub acker: Acker,
+}
+
+impl Received {
+    /// The properties of a copy for another queue: those of the original, and whence it came, in
+    /// [`headers::ORIGINAL_EXCHANGE`] and [`headers::ORIGINAL_ROUTING_KEY`].
+    #[must_use]
+    pub fn copied(&self) -> Properties {
+        let mut properties = self.properties.clone();
+        properties.put_text(headers::ORIGINAL_EXCHANGE, self.exchange.clone());
+        properties.put_text(headers::ORIGINAL_ROUTING_KEY, self.routing_key.clone());
+        properties
+    }
 }

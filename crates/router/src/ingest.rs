@@ -33,19 +33,19 @@ const LIMITS: Limits = Limits {
 pub(crate) async fn run(shared: Arc<Shared>) {
     let (done, fanned_out) = mpsc::unbounded_channel();
     let (over, overflowing) = mpsc::unbounded_channel();
-    let finishing = async {
+    let beside = async {
+        let ended = async {
+            tokio::join!(
+                finish::run(&shared, fanned_out),
+                overflow::run(&shared, overflowing)
+            )
+        };
         tokio::select! {
-            () = finish::run(&shared, fanned_out) => {}
+            _ = ended => {}
             () = shared.parts.life.hard.cancelled() => {}
         }
     };
-    let moving = async {
-        tokio::select! {
-            () = overflow::run(&shared, overflowing) => {}
-            () = shared.parts.life.hard.cancelled() => {}
-        }
-    };
-    tokio::join!(take_in(&shared, done, over), finishing, moving);
+    tokio::join!(take_in(&shared, done, over), beside);
 }
 
 async fn take_in(
@@ -104,8 +104,8 @@ fn gather(
         // What names no app is set aside; until then it stands in line as if it were one.
         let app = IncomingEvent::app_named(&event.routing_key, &event.properties).unwrap_or_default();
         let app = app.to_owned();
-        let too_much = overflow::is_too_much(turns.load(), turns.load_of(&app));
-        if may_move && too_much && overflow::can_move(&event) {
+        if may_move && overflow::is_too_much(turns.load(), turns.load_of(&app)) && overflow::can_move(&event)
+        {
             // Whoever would move it is gone only with this process.
             over.send(event).ok();
         } else {

@@ -44,8 +44,15 @@ pub(crate) fn is_too_much(all: Load, of_app: Load) -> bool {
 
 /// Whether a copy says all that the original does: not where a header is of a type that nobody here can write.
 pub(crate) fn can_move(received: &Received) -> bool {
-    let headers = &received.properties.headers;
-    headers.values().all(|value| *value != HeaderValue::Other)
+    received.properties.headers.values().all(can_write)
+}
+
+fn can_write(value: &HeaderValue) -> bool {
+    match value {
+        HeaderValue::Text(_) | HeaderValue::Int(_) | HeaderValue::Bool(_) => true,
+        HeaderValue::List(values) => values.iter().all(can_write),
+        HeaderValue::Other => false,
+    }
 }
 
 /// Moves what comes until nothing can come any more.
@@ -84,11 +91,9 @@ async fn move_over(shared: &Shared, received: Received) {
     }
 }
 
-/// The properties of the copy: the original's, and what of it is no property.
+/// The properties of the copy, which also say what of the original is no property.
 fn marked(received: &Received) -> Properties {
-    let mut properties = received.properties.clone();
-    properties.put_text(headers::ORIGINAL_EXCHANGE, received.exchange.clone());
-    properties.put_text(headers::ORIGINAL_ROUTING_KEY, received.routing_key.clone());
+    let mut properties = received.copied();
     if received.redelivered {
         properties.put_int(headers::AGAIN, 1);
     }
@@ -115,6 +120,14 @@ pub(crate) fn back(mut received: Received) -> Received {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_lose_part_of_a_header_is_not_moved() {
+        let list = |value| HeaderValue::List(vec![HeaderValue::Text("a".into()), value]);
+        assert!(can_write(&list(HeaderValue::Int(1))));
+        assert!(!can_write(&HeaderValue::Other) && !can_write(&list(HeaderValue::Other)));
+        assert!(!can_write(&list(list(HeaderValue::Other))));
+    }
 
     #[test]
     fn a_busy_app_has_too_much_when_much_waits_and_no_other_ever_has() {

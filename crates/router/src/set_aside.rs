@@ -46,14 +46,9 @@ pub(crate) async fn set_aside(shared: &Shared, received: Received, unreadable: &
 
 /// The properties of the copy: the original's, and why, whence and when it was set aside.
 fn marked(received: &Received, unreadable: &Unreadable, now: UnixMillis) -> Properties {
-    let mut properties = received.properties.clone();
-    properties
-        .headers
-        .retain(|_, value| *value != nuncio_wire::HeaderValue::Other);
+    let mut properties = received.copied();
     properties.put_text(headers::REASON, unreadable.reason.as_str());
     properties.put_text(headers::DETAIL, unreadable.detail.clone());
-    properties.put_text(headers::ORIGINAL_EXCHANGE, received.exchange.clone());
-    properties.put_text(headers::ORIGINAL_ROUTING_KEY, received.routing_key.clone());
     properties.put_int(headers::SET_ASIDE_AT, now.0);
     if unreadable.reason == SetAsideReason::TooLarge {
         let digest = Sha256::digest(&received.body);

@@ -68,16 +68,15 @@ pub(crate) struct Batch<T> {
     pub(crate) apps: Vec<Arc<str>>,
 }
 
-/// A batch that is being put together.
+/// A batch that is being put together, and the bytes of its payloads.
 struct Filling<T> {
-    events: Vec<T>,
-    apps: Vec<Arc<str>>,
+    batch: Batch<T>,
     bytes: usize,
 }
 
 impl<T> Filling<T> {
     fn is_full(&self, limits: &Limits) -> bool {
-        self.events.len() >= limits.batch_events || self.bytes >= limits.batch_bytes
+        self.batch.events.len() >= limits.batch_events || self.bytes >= limits.batch_bytes
     }
 }
 
@@ -128,14 +127,16 @@ impl<T> Turns<T> {
     /// The next batch, a turn of each app until it is full; nothing when all that waits has its share being routed. Fresh
     /// apps and the others alternate.
     pub(crate) fn take(&mut self) -> Option<Batch<T>> {
-        let mut batch = Filling {
-            events: Vec::new(),
-            apps: Vec::new(),
+        let mut filling = Filling {
+            batch: Batch {
+                events: Vec::new(),
+                apps: Vec::new(),
+            },
             bytes: 0,
         };
         let mut without = 0;
         let mut fresh_first = true;
-        while !batch.is_full(&self.limits) {
+        while !filling.is_full(&self.limits) {
             let fresh_next = without >= self.round.len() || (fresh_first && !self.fresh.is_empty());
             let line = if fresh_next {
                 &mut self.fresh
@@ -143,12 +144,12 @@ impl<T> Turns<T> {
                 &mut self.round
             };
             let Some(name) = line.pop_front() else { break };
-            let before = batch.events.len();
-            if self.turn_of(&name, &mut batch) {
+            let before = filling.batch.events.len();
+            if self.turn_of(&name, &mut filling) {
                 self.round.push_back(name);
             }
             if !fresh_next {
-                without = if batch.events.len() == before {
+                without = if filling.batch.events.len() == before {
                     without + 1
                 } else {
                     0
@@ -156,17 +157,16 @@ impl<T> Turns<T> {
             }
             fresh_first = !fresh_next;
         }
-        let Filling { events, apps, .. } = batch;
-        (!events.is_empty()).then_some(Batch { events, apps })
+        (!filling.batch.events.is_empty()).then_some(filling.batch)
     }
 
     /// An app's turn: so many of its events as fit, and whether more of it wait.
-    fn turn_of(&mut self, name: &Arc<str>, batch: &mut Filling<T>) -> bool {
+    fn turn_of(&mut self, name: &Arc<str>, filling: &mut Filling<T>) -> bool {
         let Some(app) = self.apps.get_mut(name) else {
             return false;
         };
         for _ in 0..self.limits.turn_events {
-            if app.being_routed >= self.limits.app_events || batch.is_full(&self.limits) {
+            if app.being_routed >= self.limits.app_events || filling.is_full(&self.limits) {
                 break;
             }
             let Some(next) = app.waiting.pop_front() else {
@@ -176,9 +176,9 @@ impl<T> Turns<T> {
             app.bytes -= next.bytes;
             self.load.events -= 1;
             self.load.bytes -= next.bytes;
-            batch.bytes += next.bytes;
-            batch.events.push(next.event);
-            batch.apps.push(Arc::clone(name));
+            filling.bytes += next.bytes;
+            filling.batch.events.push(next.event);
+            filling.batch.apps.push(Arc::clone(name));
         }
         !app.waiting.is_empty()
     }

@@ -333,11 +333,9 @@ async fn made_before(
 
 /// Something in an endpoint's queue that Nuncio did not put there.
 async fn set_aside(shared: &Shared, received: Received, error: &EnvelopeError) {
-    let mut properties = received.properties.clone();
+    let mut properties = received.copied();
     properties.put_text(headers::REASON, nuncio_wire::SetAsideReason::BadHeaders.as_str());
     properties.put_text(headers::DETAIL, error.to_string());
-    properties.put_text(headers::ORIGINAL_EXCHANGE, received.exchange.clone());
-    properties.put_text(headers::ORIGINAL_ROUTING_KEY, received.routing_key.clone());
     properties.put_int(headers::SET_ASIDE_AT, shared.parts.clock.now());
     let message = Outgoing::persistent(properties, received.body.clone());
     let route = Route::queue(shared.parts.broker.names().set_aside());
