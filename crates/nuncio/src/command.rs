@@ -27,9 +27,23 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// How long what is left on the runtime may take to go.
 const LEFTOVERS: Duration = Duration::from_millis(200);
 
+/// What says how many threads tokio works with, instead of [`workers`].
+const WORKERS: &str = "TOKIO_WORKER_THREADS";
+
+/// Threads to work with on so many processors: half of them. Connections to RabbitMQ are read and written by threads of
+/// their own, and one more that finds nothing to do is woken, looks and sleeps again with every message.
+fn workers(processors: usize) -> usize {
+    (processors / 2).max(1)
+}
+
 /// Runs `future` on a runtime of its own.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if std::env::var_os(WORKERS).is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        builder.worker_threads(workers(processors));
+    }
+    let runtime = builder
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
@@ -42,4 +56,17 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
 fn duration(text: &str) -> Result<Duration, String> {
     nuncio_runtime::config::duration(text)
         .ok_or_else(|| "expected a duration such as 500ms, 15s or 24h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::workers;
+
+    #[test]
+    fn half_of_the_processors_work_and_one_at_least() {
+        let cases = [(1, 1), (2, 1), (3, 1), (4, 2), (16, 8)];
+        for (processors, expected) in cases {
+            assert_eq!(workers(processors), expected, "{processors} processors");
+        }
+    }
 }

@@ -152,6 +152,7 @@ async fn attempt(
         return (prepared, What::Undecided);
     }
     let permit = shared.permits.acquire(turn.proven).await;
+    let start = shared.starts.turn().await;
     // It may have been changed while the delivery waited: what is sent goes where it is to go now, signed as it is now.
     let latest = Arc::clone(&turn.endpoint.borrow());
     let prepared = match current(shared, &latest, &envelope).await {
@@ -163,7 +164,8 @@ async fn attempt(
     nuncio_failpoints::hit!("sender::posting");
     let span = trace::begin(&shared.parts.tracer, &envelope, &prepared);
     let context = span.as_ref().map_or(&envelope.trace, |span| span.context());
-    let attempted = post(shared, &prepared, &envelope, context, body, started_at).await;
+    let request = post(shared, &prepared, &envelope, context, body, started_at);
+    let attempted = start.make(request).await;
     nuncio_failpoints::hit!("sender::posted");
     if let Some(span) = span {
         trace::end(span, &mut envelope, &attempted.outcome);

@@ -16,6 +16,7 @@ mod pace;
 mod permits;
 mod prepared;
 mod settle;
+mod starts;
 mod streak;
 mod tell;
 mod trace;
@@ -95,6 +96,7 @@ struct Shared {
     parts: SenderParts,
     publisher: Publisher,
     permits: permits::Permits,
+    starts: starts::Starts,
     paces: pace::Paces,
 }
 
@@ -110,6 +112,7 @@ pub async fn run(parts: SenderParts) -> Result<(), BrokerError> {
     let shared = Arc::new(Shared {
         publisher: parts.broker.publisher(),
         permits: permits::Permits::new(parts.settings.sender_concurrency),
+        starts: starts::Starts::default(),
         paces: pace::Paces::default(),
         parts,
     });
