@@ -32,6 +32,22 @@
     }
   }
 
+  // Times that are asked for: in the viewer's zone as well. What is sent and what stands in the address is UTC.
+  const minutes = (at) => at.toISOString().slice(0, 16);
+  const asLocal = (at) => minutes(new Date(at.getTime() - at.getTimezoneOffset() * 60000));
+
+  function askTimes() {
+    for (const input of document.querySelectorAll("input[type=datetime-local]")) {
+      const given = new Date(`${input.value}Z`);
+      if (!Number.isNaN(given.getTime())) input.value = asLocal(given);
+      for (const zone of input.labels[0].querySelectorAll("[data-zone]")) zone.remove();
+      input.form.addEventListener("formdata", ({ formData }) => {
+        const asked = new Date(input.value);
+        if (!Number.isNaN(asked.getTime())) formData.set(input.name, minutes(asked));
+      });
+    }
+  }
+
   // Copies.
   function offerCopies(root) {
     if (!navigator.clipboard) return;
@@ -168,6 +184,7 @@
   }
   showTimes(document);
   setInterval(() => showTimes(document), 1000);
+  askTimes();
   offerCopies(document);
   document.querySelectorAll("[data-live]").forEach(keepLive);
   document.querySelectorAll("[data-check]").forEach(checkForm);

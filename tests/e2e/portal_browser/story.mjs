@@ -12,6 +12,7 @@ export async function story(stage) {
   await testEvent(play);
   await attemptAppears(play);
   await failAndResend(play);
+  await filterByTime(play);
   await rotate(play);
   await pauseAndResume(play);
   await remove(play);
@@ -98,6 +99,18 @@ async function failAndResend({ page, receiver, publish }) {
   await mark(page);
   await page.waitForSelector("section[aria-label=Endpoints] .badge:has-text('Delivered')");
   check("the message's page was not loaded again", await isMarked(page));
+}
+
+// The tab is in Zurich: an hour ahead of UTC in winter.
+async function filterByTime({ page, base, path }) {
+  await page.goto(base + path);
+  await page.click("summary:has-text('Filter attempts')");
+  check("no zone is named, as it is the viewer's", (await page.textContent("label[for=f-after]")).trim() === "After");
+  await page.fill("#f-after", "2026-01-15T10:30");
+  await page.click("button:text-is('Apply')");
+  await page.waitForURL("**?*after=*");
+  check("UTC is sent", new URL(page.url()).searchParams.get("after") === "2026-01-15T09:30");
+  check("what was filled in is shown", (await page.inputValue("#f-after")) === "2026-01-15T10:30");
 }
 
 async function reveal({ page, base, path }) {
