@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 /// Requests at once, many times what is worked on or may wait.
-const AT_ONCE: usize = 300;
+const AT_ONCE: usize = 600;
 const MEMORY_MOST: u64 = 256 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
