@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::prepared::Prepared;
+use crate::starts::Start;
 use crate::under_way::{Hold, UnderWay};
 use crate::{Shared, trace};
 
@@ -152,12 +153,9 @@ async fn attempt(
         return (prepared, What::Undecided);
     }
     let permit = shared.permits.acquire(turn.proven).await;
-    let start = shared.starts.turn().await;
-    // It may have been changed while the delivery waited: what is sent goes where it is to go now, signed as it is now.
-    let latest = Arc::clone(&turn.endpoint.borrow());
-    let prepared = match current(shared, &latest, &envelope).await {
-        Ok(current) => current,
-        Err(unusable) => return (latest, unusable.what(envelope)),
+    let (start, prepared) = match start(shared, &envelope, turn).await {
+        Ok(started) => started,
+        Err((latest, unusable)) => return (latest, unusable.what(envelope)),
     };
     metrics::gauge!("nuncio_sender_requests_under_way").increment(1);
     let started_at = UnixMillis(shared.parts.clock.now());
@@ -179,6 +177,26 @@ async fn attempt(
         attempted,
     };
     (prepared, what)
+}
+
+/// Waits for the turn to begin a request; with the endpoint as it is then. It may have been changed while the delivery
+/// waited: what is sent goes where it is to go now, signed as it is now. No turn is held while the record is asked.
+async fn start<'a>(
+    shared: &'a Shared,
+    envelope: &DeliveryEnvelope,
+    turn: &Turn<'_>,
+) -> Result<(Start<'a>, Arc<Prepared>), (Arc<Prepared>, Unusable)> {
+    loop {
+        let latest = Arc::clone(&turn.endpoint.borrow());
+        let prepared = match current(shared, &latest, envelope).await {
+            Ok(current) => current,
+            Err(unusable) => return Err((latest, unusable)),
+        };
+        let start = shared.starts.turn().await;
+        if Arc::ptr_eq(&latest, &turn.endpoint.borrow()) {
+            return Ok((start, prepared));
+        }
+    }
 }
 
 /// Waits until the app may be sent another message; false when that takes too long or the lane is to stop.

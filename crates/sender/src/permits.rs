@@ -40,7 +40,8 @@ impl Permits {
     }
 }
 
-async fn take(permits: &Semaphore) -> SemaphorePermit<'_> {
+/// Waits for one permit of a semaphore that nobody closes.
+pub(crate) async fn take(permits: &Semaphore) -> SemaphorePermit<'_> {
     permits.acquire().await.expect("the semaphore is never closed")
 }
 

@@ -11,6 +11,8 @@ use std::pin::pin;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
 
+use crate::permits::take;
+
 /// Requests that begin at the same time, at most.
 const AT_ONCE: usize = 64;
 /// How often a request that begins lets all else go on that can, what has come from the network included, before its turn
@@ -34,8 +36,9 @@ impl Default for Starts {
 impl Starts {
     /// Waits for a turn; they come in the order in which they were asked for.
     pub(crate) async fn turn(&self) -> Start<'_> {
-        let turn = self.0.acquire().await.expect("the semaphore is never closed");
-        Start { turn }
+        Start {
+            turn: take(&self.0).await,
+        }
     }
 }
 
